@@ -1,0 +1,95 @@
+"""Addresses: where a model comes from, in one string.
+
+    digits-vp                          a shipped network
+    exact:gmm?process=ve               an exact model, on any process, whose parameters may follow
+    python:FILE.py:function            a function of the user's own that returns a model
+    python:package.module:function
+"""
+
+import importlib
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+import torch
+
+from .errors import UsageError, unknown
+from .gaussian import gaussian
+from .mixture import mixture
+from .model import ExactModel, Model
+from .network import WEIGHTS, load_network
+from .process import Process, make_process
+
+EXACT: dict[str, Callable[[Process], ExactModel]] = {"gaussian": gaussian, "gmm": mixture}
+
+
+def shipped() -> list[str]:
+    """Names of the networks whose weights ship with the package."""
+    return sorted(path.parent.name for path in WEIGHTS.glob("*/config.json") if "process" in path.read_text())
+
+
+def addresses() -> list[str]:
+    """Every address that needs no file of the user's."""
+    return [*(f"exact:{name}" for name in EXACT), *shipped()]
+
+
+def load_model(address: str) -> Model:
+    """The model at that address; UsageError, with the nearest valid choice, when there is none."""
+    kind, _, rest = address.partition(":")
+    if kind == "python":
+        return _from_python(address, rest)
+    if kind == "exact":
+        name, _, query = rest.partition("?")
+        if name not in EXACT:
+            raise unknown("model", address, addresses())
+        return _exact(address, name, dict(parse_qsl(query, keep_blank_values=True)))
+    if address not in shipped():
+        raise unknown("model", address, addresses())
+    return load_network(WEIGHTS / address, address)
+
+
+def _exact(address: str, name: str, options: dict[str, str]) -> ExactModel:
+    process = options.pop("process", "vp")
+    try:
+        parameters = {key: float(value) for key, value in options.items()}
+    except ValueError:
+        raise UsageError(f"model {address!r}: parameters of a process are numbers, as in exact:gmm?process=ve&sigma_max=80") from None
+    model = EXACT[name](make_process(process, **parameters))
+    model.name = address
+    return model
+
+
+def _from_python(address: str, rest: str) -> Model:
+    place, _, function = rest.rpartition(":")
+    if not place or not function:
+        raise UsageError(f"model {address!r}: expected python:FILE.py:function or python:module:function")
+    if place.endswith(".py"):
+        if not Path(place).is_file():
+            raise UsageError(f"model {address!r}: no file {place}")
+        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(place)
+        except ImportError as error:
+            raise UsageError(f"model {address!r}: {error}") from None
+    if not hasattr(module, function):
+        names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
+        raise unknown(f"function in {place}", function, names)
+    model = getattr(module, function)()
+    if not isinstance(model, Model):
+        raise UsageError(f"model {address!r}: {function}() must return an object with name, process, shape, data and denoise(x, t)")
+    model.name = address
+    return model
+
+
+def check_model(model: Model) -> None:
+    """One denoiser call on two samples, so that a model of the user's fails here with one line and not in a long run."""
+    x = torch.zeros(2, *model.shape)
+    out = model.denoise(x, torch.tensor(0.5 * (model.process.t_min + model.process.t_max), dtype=torch.float64))
+    if out.shape != x.shape or out.dtype != x.dtype:
+        raise UsageError(f"model {model.name!r}: denoise maps {tuple(x.shape)} to {tuple(out.shape)}, {out.dtype}; expected the same")

@@ -1,0 +1,89 @@
+"""Trained networks on disk: a diffusers U-Net behind `denoise`, loaded from a folder whose digest is checked.
+
+A folder holds `config.json` (architecture, process, parameterisation, data set), `model.safetensors`, `digest.txt`
+(sha256 of the two) and the model's card.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import UsageError
+from .parameterisation import Parameterisation, broadcast, to_x0
+from .process import Process, make_process
+from .torchvision_repair import repair
+
+WEIGHTS = Path(__file__).with_name("weights")
+
+
+def build_unet(architecture: dict[str, Any]) -> nn.Module:
+    """The diffusers `UNet2DModel` of that configuration, freshly initialised."""
+    repair()
+    from diffusers import UNet2DModel
+
+    unet: nn.Module = UNet2DModel(**architecture)
+    return unet
+
+
+class NetworkModel:
+    """A network that predicts what its parameterisation says, as the denoiser D(x, t) of its process."""
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        process: Process,
+        parameterisation: Parameterisation,
+        shape: tuple[int, ...],
+        digest: str,
+        data: str | None = None,
+    ) -> None:
+        self.name, self.network, self.process = name, network.eval().requires_grad_(False), process
+        self.parameterisation, self.shape, self.digest, self.data = parameterisation, shape, digest, data
+
+    def denoise(self, x: Tensor, t: Tensor) -> Tensor:
+        """D(x, t) for x (b, *shape) and t () or (b,), float64 on the host; computed in the dtype of x."""
+        alpha, sigma = self.process.alpha(t), self.process.sigma(t)
+        c_in = broadcast(self.parameterisation.c_in(self.process, t), x)
+        c_noise = self.parameterisation.c_noise(self.process, t).to(x).expand(len(x))
+        prediction = self.network(c_in * x, c_noise, return_dict=False)[0]
+        kind = self.parameterisation.prediction
+        return to_x0(kind, prediction, x, broadcast(alpha, x), broadcast(sigma, x))
+
+    def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> "NetworkModel":
+        self.network.to(device=device, dtype=dtype)
+        return self
+
+
+def folder_digest(folder: Path) -> str:
+    """sha256 over config.json and model.safetensors, in that order."""
+    sha = hashlib.sha256()
+    for name in ("config.json", "model.safetensors"):
+        sha.update((folder / name).read_bytes())
+    return sha.hexdigest()
+
+
+def load_network(folder: Path, name: str) -> NetworkModel:
+    """The network of a weights folder; UsageError when a file is missing or the digest differs."""
+    from safetensors.torch import load_file
+
+    missing = [f for f in ("config.json", "model.safetensors", "digest.txt") if not (folder / f).is_file()]
+    if missing:
+        raise UsageError(f"model {name}: {folder} lacks {', '.join(missing)}; train it with `scorebench train {name}`")
+    digest, pinned = folder_digest(folder), (folder / "digest.txt").read_text().strip()
+    if digest != pinned:
+        raise UsageError(
+            f"model {name}: weights in {folder} have sha256 {digest[:12]}…, expected {pinned[:12]}…; "
+            f"restore the folder, or train it again with `scorebench train {name}`"
+        )
+    config = json.loads((folder / "config.json").read_text())
+    network = build_unet(config["architecture"])
+    network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+    process = make_process(config["process"]["name"], **config["process"].get("parameters", {}))
+    return NetworkModel(
+        name, network, process, Parameterisation(**config["parameterisation"]), tuple(config["shape"]), digest, config["data"]
+    )

@@ -1,0 +1,94 @@
+"""What a network predicts, converted to and from the clean-data prediction D = E[x_0 | x_t].
+
+With x = αx₀ + σε and r = √(α² + σ²):
+
+    epsilon   ε                      x₀ = (x − σε) / α
+    x0        x₀
+    v         (αε − σx₀) / r         x₀ = (αx/r − σv) / r      (Salimans & Ho 2022 have r = 1)
+    score     −ε/σ                   x₀ = (x + σ² s) / α
+    flow      ε − x₀                 x₀ = (x − σu) / (α + σ)   (Lipman et al. 2023: the velocity of x at α = 1−t, σ = t)
+
+Coefficients are Tensors that broadcast against x.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from .errors import unknown
+from .process import Process
+
+Prediction = Literal["epsilon", "x0", "v", "score", "flow"]
+InputScale = Literal["none", "unit"]
+Conditioning = Literal["999t", "log_sigma", "t"]
+
+
+def to_x0(kind: Prediction, prediction: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Clean-data prediction (b, *d) from the network's prediction (b, *d) at x (b, *d)."""
+    match kind:
+        case "x0":
+            return prediction
+        case "epsilon":
+            return (x - sigma * prediction) / alpha
+        case "v":
+            r = torch.sqrt(alpha**2 + sigma**2)
+            return alpha / r**2 * x - sigma / r * prediction
+        case "score":
+            return (x + sigma**2 * prediction) / alpha
+        case "flow":
+            return (x - sigma * prediction) / (alpha + sigma)
+    raise unknown("prediction", kind, get_args(Prediction))
+
+
+def from_x0(kind: Prediction, x0: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """The prediction of that kind that says the same as x0 (b, *d) at x (b, *d): the inverse of `to_x0`."""
+    eps = (x - alpha * x0) / sigma
+    match kind:
+        case "x0":
+            return x0
+        case "epsilon":
+            return eps
+        case "v":
+            return (alpha * eps - sigma * x0) / torch.sqrt(alpha**2 + sigma**2)
+        case "score":
+            return -eps / sigma
+        case "flow":
+            return eps - x0
+    raise unknown("prediction", kind, get_args(Prediction))
+
+
+def broadcast(coefficient: Tensor, x: Tensor) -> Tensor:
+    """A host coefficient () or (b,), float64, made fit to multiply x (b, *d) without widening x's dtype."""
+    if coefficient.ndim == 0:
+        return coefficient
+    return coefficient.to(x).reshape(-1, *[1] * (x.ndim - 1))
+
+
+@dataclass(frozen=True)
+class Parameterisation:
+    """How a network is fed and read: its prediction, the scale c_in of its input and its time condition c_noise."""
+
+    prediction: Prediction
+    input_scale: InputScale = "none"  # "unit" divides x by √(α² + σ²)
+    conditioning: Conditioning = "999t"
+
+    def __post_init__(self) -> None:
+        for value, kind in ((self.prediction, Prediction), (self.input_scale, InputScale), (self.conditioning, Conditioning)):
+            if value not in get_args(kind):
+                raise unknown("parameterisation", value, get_args(kind))
+
+    def c_in(self, process: Process, t: Tensor) -> Tensor:
+        if self.input_scale == "none":
+            return torch.ones_like(t)
+        return 1 / torch.sqrt(process.alpha(t) ** 2 + process.sigma(t) ** 2)
+
+    def c_noise(self, process: Process, t: Tensor) -> Tensor:
+        match self.conditioning:
+            case "999t":
+                return 999 * t
+            case "log_sigma":
+                return torch.log(process.sigma(t))
+            case _:
+                return t

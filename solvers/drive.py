@@ -1,0 +1,58 @@
+"""The one loop that runs a solver: counts, keeps the path when asked, and says whether the result is finite."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scorebench.reference_models.model import Model
+
+from .facts import SolverInfo
+from .noise import Noise
+from .problem import Count, Problem
+from .registry import check_options
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Where the solver ended, x (b, *d), what it spent, and whether every state on the way was finite."""
+
+    x: Tensor
+    count: Count
+    finite: bool
+    path: tuple[tuple[float | Tensor, Tensor], ...] = ()
+
+
+def solve(
+    model: Model,
+    info: SolverInfo,
+    grid: Tensor,
+    x: Tensor,
+    *,
+    options: dict[str, Any] | None = None,
+    noise: Noise | None = None,
+    start: tuple[tuple[float, Tensor], ...] = (),
+    denoise: bool = False,
+    keep_path: bool = False,
+    progress: Callable[[float], None] | None = None,
+) -> Solution:
+    """Carry x (b, *d), float32 or float64, along grid (n + 1,) with the solver; its options are checked by name.
+
+    `denoise` ends with one more network call, D(x, grid[-1]), counted like any other. `progress` is told each t.
+    """
+    options = check_options(info, options or {})
+    problem = replace(Problem.of(model, len(x), noise), start=start)
+    finite = torch.ones((), dtype=torch.bool, device=x.device)
+    path: list[tuple[float | Tensor, Tensor]] = [(float(grid[0]), x)] if keep_path else []
+    for t, x in info.method(problem, x, grid, **options):
+        finite &= torch.isfinite(x).all()
+        if keep_path:
+            path.append((t, x))
+        if progress is not None:
+            progress(float(torch.as_tensor(t).min()))
+    if denoise:
+        x = problem.denoise(x, float(grid[-1]))
+        finite &= torch.isfinite(x).all()
+    return Solution(x, problem.count, bool(finite), tuple(path))

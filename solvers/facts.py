@@ -1,0 +1,115 @@
+"""What a solver declares about itself, and the decorator that enters it into the registry."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+Step = tuple[float | Tensor, Tensor]  # where the method has arrived: t, a number or one per sample (b,), and x (b, *d)
+Method = Callable[..., Iterator[Step]]
+Kind = Literal["ode", "sde"]
+
+SOLVERS: dict[str, "SolverInfo"] = {}
+ALIASES: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where the method was published: authors and year, title, arXiv or DOI, and the equation or algorithm."""
+
+    authors: str
+    title: str
+    link: str
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class SolverInfo:
+    """The facts of one registered method; `method` is a generator function (problem, x (b, *d), grid (n + 1,)).
+
+    `order` is the order from exact starting values and `self_started` the order from a cold start (the same unless
+    the method is multistep). `calls_per_step` network calls buy one step; an adaptive method has none.
+    """
+
+    id: str
+    method: Method
+    kind: Kind
+    order: int | None
+    self_started: int | None
+    calls_per_step: int | None
+    grid: str
+    reference: Reference
+    aliases: tuple[str, ...]
+    options: dict[str, Any]
+
+    @property
+    def adaptive(self) -> bool:
+        return self.calls_per_step is None
+
+    def stochastic(self, options: dict[str, Any]) -> bool:
+        """Whether it injects noise with these options (`ddim` does for eta > 0)."""
+        return bool(self.kind == "sde" or options.get("eta", self.options.get("eta", 0.0)))
+
+    def steps(self, budget: int) -> int:
+        """The most steps that `budget` network calls pay for; 0 when the budget is too small."""
+        return budget // self.calls_per_step if self.calls_per_step else 1
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain data, for stores and tables."""
+        doc = (inspect.getdoc(self.method) or "").split("\n\n")[0].replace("\n", " ")
+        return {
+            "id": self.id,
+            "kind": self.kind,
+            "order": self.order,
+            "self_started": self.self_started,
+            "calls_per_step": self.calls_per_step,
+            "grid": self.grid,
+            "reference": vars(self.reference),
+            "aliases": list(self.aliases),
+            "options": self.options,
+            "about": doc,
+        }
+
+
+def solver(
+    id: str,
+    *,
+    kind: Kind = "ode",
+    order: int | None,
+    self_started: int | None = None,
+    calls_per_step: int | None = 1,
+    grid: str = "logsnr",
+    reference: Reference,
+    aliases: tuple[str, ...] = (),
+) -> Callable[[Method], Method]:
+    """Register a generator function under `id`; its keyword-only arguments are the solver's options.
+
+    ValueError when the id or an alias is taken, or an option has no default.
+    """
+
+    def register(method: Method) -> Method:
+        options = {}
+        for name, parameter in inspect.signature(method).parameters.items():
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                if parameter.default is parameter.empty:
+                    raise ValueError(f"solver {id}: option {name} needs a default")
+                options[name] = parameter.default
+        started = order if self_started is None else self_started
+        info = SolverInfo(id, method, kind, order, started, calls_per_step, grid, reference, aliases, options)
+        names = {normal(name): name for name in (id, *aliases)}
+        for key, name in names.items():
+            if key in ALIASES:
+                raise ValueError(f"solver {id}: the name {name!r} is taken by {ALIASES[key]}")
+        SOLVERS[id] = info
+        ALIASES.update(dict.fromkeys(names, id))
+        return method
+
+    return register
+
+
+def normal(name: str) -> str:
+    """A name without case, spaces and punctuation, so that `dpmpp_2m`, `DPM++ 2M` and `dpmpp-2m` are one."""
+    return re.sub(r"[^a-z0-9]", "", name.lower().replace("++", "pp"))

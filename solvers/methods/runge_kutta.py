@@ -1,0 +1,96 @@
+"""Explicit Runge–Kutta methods: a tableau, a variable of integration, and one loop."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scorebench.reference_models.process import Process
+
+from ..facts import Method, Reference, Step, solver
+from ..problem import Problem
+from ..update import combine
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """Butcher's a (lower triangle, one row per stage), b and c; ValueError unless explicit and consistent."""
+
+    a: tuple[tuple[float, ...], ...]
+    b: tuple[float, ...]
+    c: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.a) != len(self.b) or len(self.b) != len(self.c):
+            raise ValueError(f"tableau: {len(self.a)} rows of a, {len(self.b)} of b and {len(self.c)} of c must be equal")
+        for i, (row, c) in enumerate(zip(self.a, self.c, strict=True)):
+            if len(row) != i or abs(sum(row) - c) > 1e-14:
+                raise ValueError(f"tableau: row {i} of a must have {i} entries that sum to c[{i}] = {c}, got {row}")
+        if abs(sum(self.b) - 1) > 1e-14:
+            raise ValueError(f"tableau: b must sum to 1, got {sum(self.b)}")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """A variable s of integration with x = scale · y and dy/ds = slope, so that the ODE is dy/ds = slope(x, t)."""
+
+    of_t: Callable[[Process, Tensor], Tensor]
+    to_t: Callable[[Process, Tensor], Tensor]
+    scale: Callable[[Process, Tensor], Tensor]
+    slope: Callable[[Problem, Tensor, float], Tensor]
+
+
+TIME = Variable(lambda p, t: t, lambda p, s: s, lambda p, t: torch.ones_like(t), Problem.velocity)
+SIGMA_HAT = Variable(Process.sigma_hat, Process.t_of_sigma_hat, Process.alpha, Problem.eps)  # d(x/α)/dσ̂ = ε
+
+EULER = Tableau(a=((),), b=(1.0,), c=(0.0,))
+HEUN = Tableau(a=((), (1.0,)), b=(0.5, 0.5), c=(0.0, 1.0))
+
+
+def runge_kutta(problem: Problem, x: Tensor, grid: Tensor, tableau: Tableau, variable: Variable) -> Iterator[Step]:
+    """y_{n+1} = y_n + h Σ b_j k_j, k_j = slope(y_n + h Σ a_jl k_l, s_n + c_j h), with y = x / scale."""
+    p, (a, b, c) = problem.process, (tableau.a, tableau.b, tableau.c)
+    s = variable.of_t(p, grid)
+    h = torch.diff(s)
+    t = variable.to_t(p, s[:-1, None] + h[:, None] * torch.tensor(c, dtype=torch.float64))  # (n, stages)
+    t[:, 0] = grid[:-1]
+    scale = variable.scale(p, grid)
+    kept = (variable.scale(p, t) / scale[:-1, None]).tolist()  # of x at each stage
+    moved = (variable.scale(p, t) * h[:, None]).tolist()  # of the slopes at each stage
+    kept_end, moved_end = (scale[1:] / scale[:-1]).tolist(), (scale[1:] * h).tolist()
+    times, ends = t.tolist(), grid.tolist()[1:]
+    for n, end in enumerate(ends):
+        k: list[Tensor] = []
+        for j, row in enumerate(a):
+            stage = combine((kept[n][j], x), *((moved[n][j] * w, kl) for w, kl in zip(row, k, strict=True))) if j else x
+            k.append(variable.slope(problem, stage, times[n][j]))
+        x = combine((kept_end[n], x), *((moved_end[n] * w, kl) for w, kl in zip(b, k, strict=True)))
+        yield end, x
+
+
+def method(tableau: Tableau, variable: Variable, doc: str) -> Method:
+    """The generator function of one tableau and variable."""
+
+    def integrate(problem: Problem, x: Tensor, grid: Tensor) -> Iterator[Step]:
+        return runge_kutta(problem, x, grid, tableau, variable)
+
+    integrate.__doc__ = doc
+    return integrate
+
+
+SONG = Reference("Song et al. 2021", "Score-Based Generative Modeling through SDEs", "arXiv:2011.13456", "eq. 13")
+KARRAS = Reference("Karras et al. 2022", "Elucidating the Design Space of Diffusion-Based Generative Models", "arXiv:2206.00364", "Alg. 1")
+
+solver("euler", order=1, grid="karras", reference=KARRAS, aliases=("EulerDiscreteScheduler", "sample_euler"))(
+    method(EULER, SIGMA_HAT, "Euler's method in σ̂ = σ/α, the same map as DDIM.")
+)
+solver("heun", order=2, calls_per_step=2, grid="karras", reference=KARRAS, aliases=("HeunDiscreteScheduler", "sample_heun"))(
+    method(HEUN, SIGMA_HAT, "Heun's method in σ̂ = σ/α, the deterministic EDM sampler.")
+)
+solver("euler-t", order=1, grid="time_uniform", reference=SONG)(
+    method(EULER, TIME, "Euler's method in t on the probability-flow ODE.")
+)
+solver("heun-t", order=2, calls_per_step=2, grid="time_uniform", reference=SONG)(
+    method(HEUN, TIME, "Heun's method in t on the probability-flow ODE.")
+)

@@ -1,0 +1,116 @@
+"""Noise that belongs to the sample: every normal is a function of (seed, index, stream, position) and of nothing else.
+
+Batch size, device and order cannot change it. Brownian paths are values W(s) of one path per sample, so that solvers
+with different steps see the same path.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+LATENT, INDEPENDENT, OCTAVE, BRIDGE, PROBE, UNIFORM = range(6)  # streams
+MASK = 0xFFFFFFFF
+DEPTH = 14  # bisections of an octave: increments down to 2^-14 of s are those of one path
+
+
+def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Philox4x32-10 (Salmon et al. 2011, SC'11): four 32-bit words, held in int64, per counter of four such words."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57  # wraps modulo 2^64, which keeps all 64 bits of the product
+        c0, c1, c2, c3 = ((p1 >> 32) & MASK) ^ c1 ^ k0, p1 & MASK, ((p0 >> 32) & MASK) ^ c3 ^ k1, p0 & MASK
+        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
+    return c0, c1, c2, c3
+
+
+def words(seed: int, indices: Tensor, count: int, stream: int, positions: Tensor) -> Tensor:
+    """Random 32-bit words (m, b, count), int64, for positions (m,) int64 of a stream and sample indices (b,)."""
+    blocks = torch.arange((count + 3) // 4)
+    c0, c1, c2, c3 = torch.broadcast_tensors(
+        blocks + (stream << 24), (positions & MASK)[:, None, None], (positions >> 32 & MASK)[:, None, None], indices[:, None]
+    )
+    return torch.stack(philox((c0, c1, c2, c3), (seed & MASK, seed >> 32 & MASK)), -1).flatten(-2)[..., :count]
+
+
+def normals(seed: int, indices: Tensor, count: int, stream: int, positions: Tensor) -> Tensor:
+    """Standard normals (m, b, count), float64, by Box and Muller's transform of neighbouring words."""
+    w = words(seed, indices, count + count % 2, stream, positions).double()
+    radius = torch.sqrt(-2 * torch.log((w[..., 0::2] + 1) / 2**32))
+    angle = (2 * math.pi / 2**32) * w[..., 1::2]
+    return torch.stack([radius * torch.cos(angle), radius * torch.sin(angle)], -1).flatten(-2)[..., :count]
+
+
+class Noise:
+    """The noise of a batch of samples: `indices` (b,) of the seed block `seed`, each of `shape`."""
+
+    def __init__(
+        self,
+        seed: int,
+        indices: Tensor,
+        shape: tuple[int, ...],
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.seed, self.indices, self.shape, self.dtype, self.device = seed, indices, shape, dtype, device
+        self._last: tuple[float, Tensor] | None = None
+
+    def __getitem__(self, rows: Tensor) -> "Noise":
+        """The noise of some rows (k,) of the batch."""
+        return Noise(self.seed, self.indices[rows], self.shape, self.dtype, self.device)
+
+    def latents(self) -> Tensor:
+        """Standard normal starting points (b, *shape)."""
+        return self._give(self._normals(LATENT, torch.tensor([0]))[0])
+
+    def independent(self, position: int) -> Tensor:
+        """Standard normals (b, *shape), independent for every position: the noise of a corrector."""
+        return self._give(self._normals(INDEPENDENT, torch.tensor([position]))[0])
+
+    def increment(self, s_from: float, s_to: float) -> Tensor:
+        """(W(s_to) − W(s_from)) / √|s_to − s_from|, standard normal (b, *shape); 0 < s_from, s_to, in the method's own clock."""
+        _, start = self._last if self._last is not None and self._last[0] == s_from else (s_from, self._within(s_from))
+        end = self._within(s_to)
+        self._last = s_to, end
+        low, high = math.floor(math.log2(s_from)), math.floor(math.log2(s_to))
+        total = end - start
+        octaves = torch.arange(min(low, high), max(low, high))
+        if len(octaves):
+            lengths = torch.exp2(0.5 * octaves.double())[:, None, None]
+            total = total + math.copysign(1.0, high - low) * (lengths * self._normals(OCTAVE, octaves + 4096)).sum(0)
+        return self._give(total / math.sqrt(abs(s_to - s_from)))
+
+    def _within(self, s: float) -> Tensor:
+        """W(s) − W(2^k) with 2^k ≤ s < 2^(k+1), by bisection of the octave (b, d)."""
+        octave = math.floor(math.log2(s))
+        place = s / 2.0**octave - 1.0  # in [0, 1)
+        levels = torch.arange(DEPTH + 1)
+        cells = torch.floor(place * torch.exp2(levels.double())).long()  # the cell at each level that holds s
+        nodes = ((octave + 4096) << 40) + (levels << 32) + cells
+        z = self._normals(BRIDGE, nodes)
+        length = 2.0**octave
+        left, right = torch.zeros_like(z[0]), math.sqrt(length) * self._normals(OCTAVE, torch.tensor([octave + 4096]))[0]
+        for level in range(DEPTH):
+            middle = 0.5 * (left + right) + 0.5 * math.sqrt(length) * z[level]
+            length *= 0.5
+            left, right = (middle, right) if int(cells[level + 1]) % 2 else (left, middle)
+        share = place * 2.0**DEPTH - int(cells[DEPTH])
+        return left + share * (right - left) + math.sqrt(share * (1 - share) * length) * z[DEPTH]
+
+    def _normals(self, stream: int, positions: Tensor) -> Tensor:
+        return normals(self.seed, self.indices, math.prod(self.shape), stream, positions)
+
+    def _give(self, z: Tensor) -> Tensor:
+        return z.reshape(len(self.indices), *self.shape).to(dtype=self.dtype, device=self.device)
+
+
+def probes(seed: int, indices: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Rademacher probes (b, *shape), float64: the same for every solver."""
+    bits = words(seed, indices, math.prod(shape), PROBE, torch.tensor([0]))[0] & 1
+    return (2.0 * bits.double() - 1.0).reshape(len(indices), *shape)
+
+
+def uniforms(seed: int, indices: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Uniform numbers in [0, 1) (b, *shape), float64, for dequantisation."""
+    return (words(seed, indices, math.prod(shape), UNIFORM, torch.tensor([0]))[0].double() / 2**32).reshape(-1, *shape)

@@ -1,0 +1,91 @@
+"""The reverse-time problem that a solver is given: a denoiser and its process, the noise of the batch, and a counter."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from scorebench.reference_models.model import Model
+from scorebench.reference_models.parameterisation import broadcast
+from scorebench.reference_models.process import Process
+
+from .noise import Noise
+
+
+@dataclass
+class Count:
+    """What was spent: network evaluations of each sample (b,), batched calls, and Jacobian products of each sample."""
+
+    evaluations: Tensor
+    calls: int = 0
+    vjps: int = 0
+    jvps: int = 0
+
+
+@dataclass
+class Problem:
+    """dx = [f x − ½(1+η²) g² s(x, t)] dt + η g dw̄ for one batch; η is the method's own option.
+
+    `start` holds (t, x) pairs on the exact trajectory before grid[0], the latest last: a multistep method begins
+    with them instead of with lower orders.
+    """
+
+    model: Model
+    count: Count
+    noise: Noise | None = None
+    start: tuple[tuple[float, Tensor], ...] = ()
+    rows: Tensor | None = field(default=None, repr=False)  # rows (k,) of the counted batch that x stands for; None: all
+
+    @classmethod
+    def of(cls, model: Model, size: int, noise: Noise | None = None) -> "Problem":
+        return cls(model, Count(torch.zeros(size, dtype=torch.int64)), noise)
+
+    @property
+    def process(self) -> Process:
+        return self.model.process
+
+    def __getitem__(self, rows: Tensor) -> "Problem":
+        """The same problem for some rows (k,) of the batch; evaluations are counted for those rows."""
+        return type(self)(self.model, self.count, self.noise, (), rows if self.rows is None else self.rows[rows])
+
+    def increment(self, s_from: float, s_to: float) -> Tensor:
+        """Standard normal (b, *d) from the Brownian path between two values of the method's clock."""
+        return self._noise.increment(s_from, s_to)
+
+    def independent(self, position: int) -> Tensor:
+        """Standard normal (b, *d), independent for every position."""
+        return self._noise.independent(position)
+
+    @property
+    def _noise(self) -> Noise:
+        if self.noise is None:
+            raise ValueError("a stochastic solver needs noise: pass noise=Noise(seed, indices, shape)")
+        return self.noise
+
+    def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """D(x, t): one network call. x (b, *d); t a host number or (b,), float64."""
+        self.count.calls += 1
+        if self.rows is None:
+            self.count.evaluations += 1
+        else:
+            self.count.evaluations[self.rows] += 1
+        return self.model.denoise(x, torch.as_tensor(t, dtype=torch.float64))
+
+    def eps(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """ε(x, t) = (x − αD)/σ: one network call."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        alpha, sigma = self.process.alpha(t), self.process.sigma(t)
+        return broadcast(1 / sigma, x) * x - broadcast(alpha / sigma, x) * self.denoise(x, t)
+
+    def score(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """s(x, t) = (αD − x)/σ²: one network call."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        alpha, variance = self.process.alpha(t), self.process.sigma(t) ** 2
+        return broadcast(alpha / variance, x) * self.denoise(x, t) - broadcast(1 / variance, x) * x
+
+    def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """dx/dt = f x − ½ g² s of the probability-flow ODE: one network call."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        p = self.process
+        half = 0.5 * p.g2(t) / p.sigma(t) ** 2
+        return broadcast(p.f(t) + half, x) * x - broadcast(half * p.alpha(t), x) * self.denoise(x, t)
