@@ -1,0 +1,239 @@
+"""The command line: the only module that sees everything."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from scorebench.reference_models.errors import UsageError, unknown
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split(":")[0])
+console = Console()
+DEFAULT_STORE = Path("results/local")
+StoreOption = Annotated[Path, typer.Option("--store", help="The store: a folder, made when missing.")]
+PluginOption = Annotated[list[str], typer.Option("--plugin", help="A Python file that registers solvers; repeatable.")]
+
+
+def _progress(total: int | None = None) -> Progress:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    return Progress(*columns, console=console, transient=True)
+
+
+def _load_solvers(plugins: list[str]) -> None:
+    from scorebench.solvers.registry import load_entry_points, load_plugin
+
+    load_entry_points()
+    for plugin in plugins:
+        load_plugin(plugin)
+
+
+@app.command()
+def run(
+    suite: Annotated[str, typer.Argument(help="A shipped suite (see `suites`) or a .toml file.")],
+    store: StoreOption = DEFAULT_STORE,
+    model: Annotated[list[str], typer.Option(help="Only this model, or one the suite lacks; repeatable.")] = [],  # noqa: B006
+    solver: Annotated[list[str], typer.Option(help="Only this solver, or one the suite lacks; repeatable.")] = [],  # noqa: B006
+    budget: Annotated[list[int], typer.Option(help="Only this budget of network calls; repeatable.")] = [],  # noqa: B006
+    plugin: PluginOption = [],  # noqa: B006
+) -> None:
+    """Measure every cell of a suite that the store lacks. Interrupted, it continues where it stopped."""
+    _load_solvers(plugin)
+    from scorebench.bench.cells import plan
+    from scorebench.bench.runner import run_suite
+    from scorebench.bench.store import Store
+    from scorebench.bench.suite import load_suite
+
+    chosen = load_suite(suite).select(model, solver, budget)
+    chosen.check()
+    with _progress() as progress:
+        bar = progress.add_task("", total=len(plan(chosen)))
+
+        def say(what: str, done: int) -> None:
+            progress.update(bar, advance=done, description=what)
+            if not console.is_terminal and done > 0 and progress.tasks[0].completed % 50 < done:
+                console.print(f"{progress.tasks[0].completed:.0f} of {progress.tasks[0].total:.0f} cells, {what}")
+
+        outcome = run_suite(chosen, Store(store), say)
+    new = outcome.cells - outcome.reused
+    console.print(
+        f"suite {chosen.name}: {outcome.cells} cells in {store}, {new} new, {outcome.reused} reused, "
+        f"{outcome.skipped} skipped (budget too small), {outcome.failed} failed"
+    )
+
+
+@app.command()
+def report(store: StoreOption = DEFAULT_STORE, out: Annotated[Path | None, typer.Option(help="Where to write; STORE/report by default.")] = None) -> None:
+    """Turn a store into report.html, report.md, CSV tables and figures."""
+    from scorebench.reports.report import write_report
+
+    written = write_report(store, out or store / "report")
+    console.print(f"wrote {len(written)} files, first {written[0]}", soft_wrap=True)
+
+
+@app.command()
+def suites() -> None:
+    """List the shipped suites."""
+    from scorebench.bench.cells import plan
+    from scorebench.bench.suite import load_suite, shipped_suites
+
+    table = Table("suite", "cells", "about")
+    for name in shipped_suites():
+        suite = load_suite(name)
+        table.add_row(name, str(len(plan(suite))), suite.about)
+    console.print(table)
+
+
+@app.command()
+def solvers(id: Annotated[str | None, typer.Argument(help="One solver, by id or alias.")] = None, plugin: PluginOption = []) -> None:  # noqa: B006
+    """List the solvers, or tell all about one."""
+    _load_solvers(plugin)
+    from scorebench.solvers.registry import SOLVERS, find
+
+    if id is not None:
+        _facts(find(id).facts())
+        return
+    table = Table("solver", "kind", "order", "self-started", "calls a step", "grid", "published")
+    for info in SOLVERS.values():
+        cells = (info.kind, info.order, info.self_started, info.calls_per_step, info.grid, info.reference.authors)
+        table.add_row(info.id, *("–" if cell is None else str(cell) for cell in cells))
+    console.print(table)
+
+
+@app.command()
+def models(address: Annotated[str | None, typer.Argument(help="One model, by address.")] = None) -> None:
+    """List the models, or tell all about one."""
+    from scorebench.reference_models.addresses import addresses, load_model
+    from scorebench.reference_models.model import ExactModel, model_digest
+
+    names = addresses() if address is None else [address]
+    table = Table("model", "process", "shape", "truth", "digest")
+    for name in names:
+        model = load_model(name)
+        truth = "exact" if isinstance(model, ExactModel) else "trained"
+        table.add_row(name, model.process.name, "×".join(map(str, model.shape)), truth, model_digest(model)[:12])
+    console.print(table)
+    if address is not None:
+        model = load_model(address)
+        _facts({"process": model.process, "data": model.data, "digest": model_digest(model)})
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="digits-vp, digits-ve or digits-cnn.")],
+    out: Annotated[Path | None, typer.Option(help="The folder; beside the shipped weights by default.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+) -> None:
+    """Train a shipped model again, with a loss curve and a sample sheet as it goes. Killed, it resumes."""
+    import torch
+
+    from scorebench.bench.model_card import write_card
+    from scorebench.reference_models import classifier
+    from scorebench.reference_models.network import WEIGHTS
+    from scorebench.reference_models.training import RECIPES
+    from scorebench.reference_models.training import train as train_network
+
+    torch.set_num_threads(threads)
+    folder = out or WEIGHTS / model
+    if model == classifier.NAME:
+        share, count = classifier.train_classifier(folder)
+        console.print(f"{model}: {share:.1%} of {count} held-out digits right, weights in {folder}")
+        return
+    if model not in RECIPES:
+        raise unknown("model to train", model, [*RECIPES, classifier.NAME])
+    with _progress() as progress:
+        bar = progress.add_task(f"training {model}", total=RECIPES[model].steps)
+        for step, steps, loss, averaged in train_network(model, folder):
+            write_card(model, folder, averaged)
+            progress.update(bar, completed=step, description=f"training {model}: loss {loss:.4f}, sheet in {folder}")
+            if not console.is_terminal:
+                console.print(f"step {step} of {steps}, loss {loss:.4f}")
+    console.print(f"{model}: weights, digest and card in {folder}")
+
+
+@app.command()
+def card(model: Annotated[str, typer.Argument(help="A shipped network.")]) -> None:
+    """Draw a shipped network's model card again: loss curve, sample sheet, recipe."""
+    from scorebench.bench.model_card import write_card
+    from scorebench.reference_models.network import WEIGHTS, load_network
+
+    write_card(model, WEIGHTS / model, load_network(WEIGHTS / model, model))
+    console.print(f"{model}: card in {WEIGHTS / model}")
+
+
+@app.command()
+def reference(model: Annotated[str, typer.Argument(help="A shipped network.")]) -> None:
+    """Recompute the committed reference solutions of a shipped network, in float64, by two methods that must agree."""
+    import torch
+
+    from scorebench.bench.references import commit_references
+    from scorebench.reference_models.addresses import shipped
+    from scorebench.reference_models.network import WEIGHTS, load_network
+
+    if model not in shipped():
+        raise unknown("network", model, shipped())
+    network = load_network(WEIGHTS / model, model).to(torch.float64)
+    with torch.no_grad(), console.status("") as status:
+        solution, likelihood = commit_references(model, network, status.update)
+    median, worst = sorted(solution.uncertainty)[len(solution.uncertainty) // 2], solution.uncertainty.max()
+    console.print(
+        f"{model}: {len(solution.solution)} solutions, the two methods differ by {median:.1e} (median), {worst:.1e} (worst) rms per "
+        f"dimension; {len(likelihood.solution)} log-likelihoods, by {likelihood.uncertainty.max():.1e} nats at worst",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this installation can do, and name the cause where it cannot."""
+    import torch
+
+    from scorebench.bench.provenance import machine
+    from scorebench.reference_models import torchvision_repair
+    from scorebench.reference_models.addresses import load_model, shipped
+
+    lines: dict[str, Any] = {"machine": machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    lines["CUDA"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: CPU only"
+    needed = torchvision_repair.needed()
+    lines["torchvision"] = "CUDA build beside CPU torch: its two operators are declared for it" if needed else "no repair needed"
+    lines["torch-fidelity"] = _try(_import_fidelity)
+    lines.update({f"model {name}": _try(lambda n=name: load_model(n)) for name in shipped()})  # type: ignore[misc]
+    _facts(lines)
+
+
+def _import_fidelity() -> None:
+    from scorebench.reference_models.torchvision_repair import repair
+
+    repair()
+    import torch_fidelity  # noqa: F401
+
+
+def _try(work: Callable[[], object]) -> str:
+    try:
+        work()
+    except Exception as error:
+        return f"FAILS: {error}"
+    return "works"
+
+
+def _facts(facts: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    console.print(table)
+
+
+def main() -> None:
+    """Run the command line; bad input is one line on standard error and exit code 2."""
+    try:
+        app()
+    except UsageError as error:
+        print(f"scorebench: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("scorebench: interrupted; the same command continues", file=sys.stderr)
+        raise SystemExit(130) from None

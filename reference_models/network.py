@@ -55,7 +55,7 @@ class NetworkModel:
         return to_x0(kind, prediction, x, broadcast(alpha, x), broadcast(sigma, x))
 
     def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> "NetworkModel":
-        self.network.to(device=device, dtype=dtype)
+        nn.Module.to(self.network, device=device, dtype=dtype)  # not diffusers' own, which warns
         return self
 
 

@@ -43,6 +43,7 @@ def solve(
     `denoise` ends with one more network call, D(x, grid[-1]), counted like any other. `progress` is told each t.
     """
     options = check_options(info, options or {})
+    grid = grid.to("cpu", torch.float64)
     problem = replace(Problem.of(model, len(x), noise), start=start)
     finite = torch.ones((), dtype=torch.bool, device=x.device)
     path: list[tuple[float | Tensor, Tensor]] = [(float(grid[0]), x)] if keep_path else []

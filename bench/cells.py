@@ -1,0 +1,126 @@
+"""The cells of a suite: what each is (its configuration), and the key under which the store keeps it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from scorebench.reference_models.addresses import load_model
+from scorebench.reference_models.model import Model, model_digest
+from scorebench.solvers.facts import SolverInfo
+from scorebench.solvers.grids import make_grid
+from scorebench.solvers.registry import find
+
+from .features import Extractor, extractor_of
+from .fingerprint import fingerprint_of
+from .provenance import machine, package_version
+from .store import SCHEMA, Json, key_of
+from .suite import SolverEntry, Suite
+
+Pass = Literal["sample", "likelihood", "time"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: a pass over one model by one solver with its options, grid and budget."""
+
+    config: Json
+    model: Model
+    info: SolverInfo
+    extractor: Extractor
+
+    @property
+    def key(self) -> str:
+        return key_of(self.config)
+
+    @property
+    def steps(self) -> int:
+        """The steps that the budget buys after the one call at the end: the final denoise, or the last node of the path."""
+        budget = self.config["budget"]
+        if budget is None:
+            return 1
+        return self.info.steps(budget - self.calls_at_end)
+
+    @property
+    def calls_at_end(self) -> int:
+        return int(self.config["denoise"] or (self.config["pass"] == "likelihood" and not self.info.adaptive))
+
+    @property
+    def needed(self) -> int:
+        """The smallest budget that this solver can use here."""
+        return (self.info.calls_per_step or 1) + self.calls_at_end
+
+    def grid(self) -> torch.Tensor:
+        """The times of the solve (n + 1,): decreasing to sample, increasing for likelihood."""
+        p = self.model.process
+        first, last = (p.t_min_likelihood, p.t_max) if self.config["pass"] == "likelihood" else (p.t_max, p.t_min)
+        name = "time_uniform" if self.info.adaptive else self.config["grid"]
+        return make_grid(name, p, max(self.steps, 1), first, last)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float64 if self.config["dtype"] == "float64" else torch.float32
+
+    def label(self) -> str:
+        budget = self.config["budget"] or " ".join(f"{k}={v:g}" for k, v in self.config["options"].items())
+        return f"{self.config['pass']} {self.config['model']} {self.info.id} {budget}"
+
+
+def plan(suite: Suite) -> list[Cell]:
+    """Every cell of a checked suite, the time pass last."""
+    models = {entry.address: load_model(entry.address) for entry in suite.models}
+    digests = {address: model_digest(model) for address, model in models.items()}
+    cells: list[Cell] = []
+    passes: list[tuple[Pass, list[str], dict[str, Any]]] = [("sample", list(models), {})]
+    if suite.likelihood is not None:
+        passes.append(("likelihood", suite.likelihood.models, {"n": suite.likelihood.images}))
+    if suite.timing is not None:
+        t = suite.timing
+        torch_version = {"torch_version": torch.__version__, "package_version": package_version(), "machine": machine()}
+        passes.append(("time", t.models, {"n": t.batch, "rounds": t.rounds, "threads": t.threads, "anchor": t.anchor, **torch_version}))
+    sizes = {entry.address: entry.n for entry in suite.models}
+    for kind, addresses, extra in passes:
+        for address in addresses:
+            for entry in suite.solvers:
+                for options, budget in _variants(entry, suite.budgets):
+                    config = {"n": sizes[address], **extra, "model": address, "model_digest": digests[address]}
+                    cell = make_cell(kind, models[address], entry, options, budget, suite, config)
+                    if kind != "likelihood" or not cell.info.stochastic(options):
+                        cells.append(cell)
+    return cells
+
+
+def make_cell(
+    kind: Pass, model: Model, entry: SolverEntry, options: Json, budget: int | None, suite: Suite, extra: Json
+) -> Cell:
+    """One cell; its configuration holds all that determines the result and nothing that does not."""
+    info, extractor = find(entry.id), extractor_of(model)
+    grid = entry.grid or info.grid
+    if kind == "likelihood" and suite.likelihood is not None:
+        grid = suite.likelihood.grid
+    driver = "scorebench.solvers.likelihood" if kind == "likelihood" else "scorebench.solvers.drive"
+    config = {
+        "schema": SCHEMA,
+        "pass": kind,
+        "process": model.process.name,
+        "solver": info.id,
+        "options": options,
+        "kind": "sde" if info.stochastic(options) else "ode",
+        "eta": float(options.get("eta", info.options.get("eta", 1.0 if info.kind == "sde" else 0.0))),
+        "grid": "adaptive" if info.adaptive else grid,
+        "budget": budget,
+        "dtype": suite.dtype,
+        "seed": suite.seed,
+        "denoise": model.data is not None and kind != "likelihood",
+        "source": fingerprint_of(info.method, driver, "scorebench.solvers.grids") + fingerprint_of(type(model)),
+        **extra,
+    }
+    if kind == "sample":
+        config["features"] = {"name": extractor.name, "digest": extractor.digest}
+    return Cell(config, model, info, extractor)
+
+
+def _variants(entry: SolverEntry, budgets: list[int]) -> list[tuple[dict[str, float | bool], int | None]]:
+    if entry.ladder:
+        return [({**entry.options, **rung}, None) for rung in entry.ladder]
+    return [(entry.options, budget) for budget in budgets]

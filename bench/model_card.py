@@ -1,0 +1,75 @@
+"""The card of a trained network: what it is, how it was made, its loss curve and a sheet of samples."""
+
+import csv
+import json
+from pathlib import Path
+
+import matplotlib
+import torch
+
+from scorebench.reference_models.network import NetworkModel
+from scorebench.solvers.drive import solve
+from scorebench.solvers.grids import make_grid
+from scorebench.solvers.registry import find
+
+from .references import latents
+
+matplotlib.use("Agg")
+ROWS, COLUMNS = 6, 16
+
+
+def write_card(name: str, folder: Path, model: NetworkModel) -> None:
+    """Draw samples.png, and loss.png, card.md where training has finished; the network is left in float32."""
+    _draw_samples(model.to(torch.float32), folder / "samples.png")
+    if (folder / "config.json").exists() and (folder / "loss.csv").exists():
+        _draw_loss(folder)
+        (folder / "card.md").write_text(_text(name, folder))
+
+
+def _draw_samples(model: NetworkModel, path: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    p = model.process
+    with torch.no_grad():
+        x = latents(model, ROWS * COLUMNS, 0, torch.float32)
+        x = solve(model, find("exp-ab3"), make_grid("logsnr", p, 40, p.t_max, p.t_min), x, denoise=True).x
+    height, width = model.shape[1:]
+    tiles = torch.full((ROWS, COLUMNS, height + 2, width + 2), 1.0)
+    tiles[:, :, 1:-1, 1:-1] = x.reshape(ROWS, COLUMNS, height, width).clamp(-1, 1)
+    sheet = tiles.permute(0, 2, 1, 3).reshape(ROWS * (height + 2), COLUMNS * (width + 2))
+    plt.imsave(path, sheet.numpy().repeat(6, 0).repeat(6, 1), cmap="gray", vmin=-1, vmax=1)
+
+
+def _draw_loss(folder: Path) -> None:
+    from matplotlib import pyplot as plt
+
+    with (folder / "loss.csv").open() as file:
+        points = [(int(line["step"]), float(line["loss"])) for line in csv.DictReader(file)]
+    figure, axes = plt.subplots(figsize=(5, 3), layout="constrained")
+    axes.plot(*zip(*points, strict=True), marker="o", markersize=3)
+    axes.set(xlabel="training step", ylabel="mean squared error of the prediction", yscale="log", title=folder.name)
+    figure.savefig(folder / "loss.png", dpi=110)
+    plt.close(figure)
+
+
+def _text(name: str, folder: Path) -> str:
+    config = json.loads((folder / "config.json").read_text())
+    recipe, p, unet = config["training"], config["parameterisation"], config["architecture"]
+    return f"""# {name}
+
+| | |
+|---|---|
+| process | {config["process"]["name"]} |
+| predicts | {p["prediction"]}; input scale {p["input_scale"]}, time condition {p["conditioning"]} |
+| data | 1,000 of the 1,797 scans of handwritten digits that ship with scikit-learn (indices in `digits_split.json`), 8×8 pixels of 17 levels, dequantised uniformly to [−1, 1); the other 797 are held out |
+| architecture | diffusers `UNet2DModel`, channels {unet["block_out_channels"]}, no attention |
+| recipe | AdamW, {recipe["steps"]} steps of {recipe["batch"]}, learning rate {recipe["learning_rate"]} with warm-up and cosine decay, weights averaged with decay {recipe["ema"]}, seed {recipe["seed"]} |
+| train again | `scorebench train {name}` |
+| digest | `{(folder / "digest.txt").read_text().strip()}` |
+
+Samples of 96 latents of seed block 0 (exp-ab3, 41 network calls):
+
+![samples](samples.png)
+
+![loss](loss.png)
+"""

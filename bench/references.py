@@ -1,0 +1,139 @@
+"""Reference solutions: what every ODE solver is compared with, by two unlike high-order methods that must agree.
+
+The Gaussian has its flow map. Otherwise Dormand–Prince at a tight tolerance and DPM-Solver-3 on a fine grid both solve in
+float64, and their distance is the reference's own uncertainty. Those of the shipped networks are committed beside their
+weights, for the first 512 latents and 32 held-out images of seed block 0.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scorebench.reference_models import digits
+from scorebench.reference_models.gaussian import Gaussian
+from scorebench.reference_models.model import ExactModel, Model, model_digest
+from scorebench.reference_models.network import WEIGHTS, NetworkModel
+from scorebench.solvers.drive import solve
+from scorebench.solvers.grids import make_grid
+from scorebench.solvers.likelihood import log_likelihood
+from scorebench.solvers.noise import Noise, probes, uniforms
+from scorebench.solvers.registry import find
+
+from .fingerprint import fingerprint
+from .store import Store, key_of
+
+Progress = Callable[[str], None]
+COMMITTED = "reference.npz"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A verified solution (n, *d), float64, and the distance of the two methods that made it (n,)."""
+
+    solution: np.ndarray
+    uncertainty: np.ndarray
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(np.ascontiguousarray(self.solution).tobytes()).hexdigest()[:16]
+
+
+def latents(model: Model, n: int, seed: int, dtype: torch.dtype) -> Tensor:
+    """Starting points at t_max (n, *d) of the samples 0…n−1 of a seed block, rounded to float32 in any dtype."""
+    z = Noise(seed, torch.arange(n), model.shape).latents() * model.process.prior_std
+    return z.float().to(dtype)
+
+
+def images(model: Model, n: int, seed: int, dtype: torch.dtype) -> Tensor:
+    """Data whose likelihood is measured (n, *d): exact draws, or held-out scans dequantised by seeded uniform noise."""
+    if isinstance(model, ExactModel):
+        x = model.samples(n, torch.Generator().manual_seed(seed))
+    else:
+        x = digits.dequantise(digits.levels("heldout")[:n], uniforms(seed, torch.arange(n), model.shape))
+    return x.float().to(dtype)
+
+
+def shared_probes(model: Model, n: int, seed: int) -> Tensor | None:
+    """One Rademacher probe per image (n, *d), the same for every solver; None where the trace is closed-form."""
+    return None if isinstance(model, ExactModel) else probes(seed, torch.arange(n), model.shape)
+
+
+def solution(model: Model, n: int, seed: int, store: Store | None, progress: Progress = lambda _: None) -> Reference:
+    """The reference for the first n latents of a seed block: closed form, committed, from the store, or computed now."""
+    if isinstance(model, Gaussian):
+        t = torch.tensor([model.process.t_max, model.process.t_min], dtype=torch.float64)
+        x = model.flow_map(latents(model, n, seed, torch.float64), t[0], t[1])
+        return Reference(x.numpy(), np.zeros(n))
+    return _kept(model, "solution", n, seed, store, lambda: compute_solution(model, n, seed, progress))
+
+
+def log_p(model: Model, n: int, seed: int, store: Store | None, progress: Progress = lambda _: None) -> Reference:
+    """log p in nats (n,) of the first n images at t_min: exact, or the converged ODE with the shared probes."""
+    if isinstance(model, ExactModel):
+        t = torch.tensor(model.process.t_min_likelihood, dtype=torch.float64)
+        return Reference(model.log_prob(images(model, n, seed, torch.float64), t).numpy(), np.zeros(n))
+    return _kept(model, "log_p", n, seed, store, lambda: compute_log_p(model, n, seed, progress))
+
+
+def compute_solution(model: Model, n: int, seed: int, progress: Progress, steps: int = 120) -> Reference:
+    """Both methods from the same latents, in chunks; where data is compared with, both end with the final denoise."""
+    p, denoise = model.process, model.data is not None
+    first, second = [], []
+    chunks = latents(model, n, seed, torch.float64).split(128)
+    for number, x in enumerate(chunks):
+        progress(f"reference of {model.name}: part {number + 1} of {len(chunks)}")
+        ends = torch.tensor([p.t_max, p.t_min], dtype=torch.float64)
+        first.append(solve(model, find("rk45"), ends, x, options={"rtol": 1e-7, "atol": 1e-9}, denoise=denoise).x)
+        fine = make_grid("logsnr", p, steps, p.t_max, p.t_min)
+        second.append(solve(model, find("dpm-solver-3"), fine, x, denoise=denoise).x)
+    a, b = torch.cat(first), torch.cat(second)
+    return Reference(a.numpy(), rms(a, b))
+
+
+def compute_log_p(model: Model, n: int, seed: int, progress: Progress, steps: int = 160) -> Reference:
+    """Both methods of likelihood: the integral as a column of Dormand–Prince, and path quadrature along DPM-Solver-3."""
+    p, x, z = model.process, images(model, n, seed, torch.float64), shared_probes(model, n, seed)
+    ends = torch.tensor([p.t_min_likelihood, p.t_max], dtype=torch.float64)
+    progress(f"reference likelihood of {model.name}")
+    a = log_likelihood(model, find("rk45"), ends, x, options={"rtol": 1e-6, "atol": 1e-7}, probes=z).log_p
+    fine = make_grid("logsnr", p, steps, p.t_min_likelihood, p.t_max)
+    b = log_likelihood(model, find("dpm-solver-3"), fine, x, probes=z).log_p
+    return Reference(a.numpy(), (a - b).abs().numpy())
+
+
+def rms(a: Tensor, b: Tensor) -> np.ndarray:
+    """Root mean square per dimension of a − b, (n,), float64."""
+    return np.asarray((a.double() - b.double()).flatten(1).pow(2).mean(1).sqrt().cpu().numpy())
+
+
+def commit_references(name: str, model: NetworkModel, progress: Progress, n: int = 512, count: int = 32) -> tuple[Reference, Reference]:
+    """Compute and write the committed references of a shipped network (float64); they carry the digest of its weights."""
+    s, likelihood = compute_solution(model, n, 0, progress), compute_log_p(model, count, 0, progress)
+    np.savez_compressed(
+        WEIGHTS / name / COMMITTED, digest=np.array(model.digest), solution=s.solution, solution_uncertainty=s.uncertainty,
+        log_p=likelihood.solution, log_p_uncertainty=likelihood.uncertainty,
+    )  # fmt: skip
+    return s, likelihood
+
+
+def _kept(model: Model, what: str, n: int, seed: int, store: Store | None, compute: Callable[[], Reference]) -> Reference:
+    path = WEIGHTS / model.name / COMMITTED
+    if seed == 0 and path.is_file():
+        with np.load(path, allow_pickle=False) as file:
+            if str(file["digest"]) == model_digest(model) and len(file[what]) >= n:
+                return Reference(file[what][:n], file[f"{what}_uncertainty"][:n])
+    source = fingerprint("scorebench.bench.references", type(model).__module__)
+    key = key_of([what, model.name, model_digest(model), n, seed, source])
+    kept = None if store is None else store.root / "references" / f"{key}.npz"
+    if kept is not None and kept.is_file():
+        with np.load(kept, allow_pickle=False) as file:
+            return Reference(file["solution"], file["uncertainty"])
+    reference = compute()
+    if store is not None:
+        store.write_npz(f"references/{key}.npz", {"solution": reference.solution, "uncertainty": reference.uncertainty})
+    return reference

@@ -1,0 +1,264 @@
+"""Runs the cells of a suite that the store lacks, and computes their metrics. Interrupted, it continues where it stopped."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import groupby
+from math import log, prod
+from typing import Any
+
+import numpy as np
+import torch
+
+from scorebench.reference_models import digits
+from scorebench.reference_models.model import Model
+from scorebench.reference_models.network import NetworkModel
+from scorebench.solvers.drive import solve
+from scorebench.solvers.facts import SOLVERS
+from scorebench.solvers.likelihood import log_likelihood
+from scorebench.solvers.noise import Noise
+from scorebench.solvers.problem import Count
+
+from . import references
+from .cells import Cell, plan
+from .features import floor_features, real_features
+from .fingerprint import fingerprint
+from .provenance import provenance
+from .quality import Jackknifed, error_rows, fid_rows, frechet, jackknifed_frechet, likelihood_rows, time_rows
+from .store import Json, Store, key_of
+from .suite import Suite
+from .timing import anchor_of, time_panel
+
+STRIP = 8
+Say = Callable[[str, int], None]  # what is being done, and how many cells it finishes
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many cells there are, were there already, were skipped and failed."""
+
+    cells: int
+    reused: int
+    skipped: int
+    failed: int
+
+
+def run_suite(suite: Suite, store: Store, say: Say = lambda what, done: None) -> Outcome:
+    """Measure every cell of a suite that the store lacks; `say` hears of each. UsageError before anything is written."""
+    cells = plan(suite)
+    _fit_dtype(cells)
+    done = {cell.key for cell in cells if _finished(store, cell)}
+    store.check(done)
+    store.open_for_writing()
+    _write_facts(suite, store, cells)
+    missing = [cell for cell in cells if cell.key not in done]
+    say("reusing cells of this store", len(cells) - len(missing))
+    for cell in missing:
+        if cell.config["pass"] != "time":
+            say(cell.label(), 0)
+            measure(cell, store, lambda what: say(what, 0))
+            say(cell.label(), 1)
+    for cell_group in _panels([cell for cell in missing if cell.config["pass"] == "time"]):
+        say(f"time {cell_group[0].config['model']} at {cell_group[0].config['budget'] or 'tolerances'}", 0)
+        measure_times(cell_group, store)
+        say("time", len(cell_group))
+    write_metrics(cells, store, lambda what: say(what, 0))
+    statuses = [store.cell(cell.key)["status"] for cell in cells]
+    return Outcome(len(cells), len(done), statuses.count("skipped"), statuses.count("failed"))
+
+
+def measure(cell: Cell, store: Store, progress: Callable[[str], None]) -> None:
+    """One sample or likelihood cell, written whatever becomes of it: result, skip or failure."""
+    started = datetime.now(UTC)
+    if cell.steps < 1:
+        _write(store, cell, {}, {}, "skipped", f"needs {cell.needed} network calls", started)
+        return
+    try:
+        arrays, count, message = (_sample if cell.config["pass"] == "sample" else _likelihood)(cell, store, progress)
+    except (RuntimeError, ArithmeticError, MemoryError, ValueError) as error:
+        _write(store, cell, {}, {}, "failed", f"{type(error).__name__}: {str(error).splitlines()[0]}", started)
+        return
+    _write(store, cell, counts_of(count), arrays, "failed" if message else "ok", message, started)
+
+
+def counts_of(count: Count) -> Json:
+    evaluations = count.evaluations.double()
+    return {
+        "nfe_mean": float(evaluations.mean()),
+        "nfe_max": int(evaluations.max()),
+        "calls": count.calls,
+        "vjps": count.vjps,
+        "jvps": count.jvps,
+    }
+
+
+def _sample(cell: Cell, store: Store, progress: Callable[[str], None]) -> tuple[dict[str, np.ndarray], Count, str]:
+    config, model = cell.config, cell.model
+    n, seed = config["n"], config["seed"]
+    x = references.latents(model, n, seed, cell.dtype)
+    noise = Noise(seed, torch.arange(n), model.shape, cell.dtype)
+    with torch.no_grad():
+        solution = solve(model, cell.info, cell.grid(), x, options=config["options"], noise=noise, denoise=config["denoise"])
+    arrays = {
+        "index": np.arange(n),
+        "nfe": solution.count.evaluations.numpy(),
+        "features": cell.extractor.extract(solution.x),
+        "strip": solution.x[:STRIP].float().numpy(),
+    }
+    if config["kind"] == "ode":
+        reference = _in_double(model, lambda: references.solution(model, n, seed, store, progress), cell.dtype)
+        arrays["error"] = references.rms(solution.x, torch.from_numpy(reference.solution))
+    finite = solution.finite and bool(torch.isfinite(solution.x).all())
+    return arrays, solution.count, "" if finite else "diverged: a state is not finite"
+
+
+def _likelihood(cell: Cell, store: Store, progress: Callable[[str], None]) -> tuple[dict[str, np.ndarray], Count, str]:
+    config, model = cell.config, cell.model
+    n, seed = config["n"], config["seed"]
+    x, probes = references.images(model, n, seed, cell.dtype), references.shared_probes(model, n, seed)
+    with torch.no_grad():
+        result = log_likelihood(model, cell.info, cell.grid(), x, options=config["options"], probes=probes)
+    truth = _in_double(model, lambda: references.log_p(model, n, seed, store, progress), cell.dtype)
+    bits = prod(model.shape) * log(2)
+    log_p = result.log_p.numpy()
+    arrays = {
+        "index": np.arange(n),
+        "nfe": result.count.evaluations.numpy(),
+        "log_p": log_p,
+        "error": (truth.solution - log_p) / bits,
+    }
+    return arrays, result.count, "" if np.isfinite(log_p).all() else "diverged: log p is not finite"
+
+
+def _in_double(model: Model, compute: Callable[[], references.Reference], dtype: torch.dtype) -> references.Reference:
+    """Run a float64 reference on a network that otherwise works in `dtype`."""
+    if not isinstance(model, NetworkModel):
+        return compute()
+    model.to(torch.float64)
+    try:
+        with torch.no_grad():
+            return compute()
+    finally:
+        model.to(dtype)
+
+
+def _fit_dtype(cells: list[Cell]) -> None:
+    for cell in cells:
+        if isinstance(cell.model, NetworkModel):
+            cell.model.to(cell.dtype)
+
+
+def measure_times(cells: list[Cell], store: Store) -> None:
+    """A panel of time cells, interleaved; cells whose budget is too small are skipped."""
+    started = datetime.now(UTC)
+    able = [cell for cell in cells if cell.steps >= 1]
+    for cell in cells:
+        if cell.steps < 1:
+            _write(store, cell, {}, {}, "skipped", f"needs {cell.needed} network calls", started)
+    if not able:
+        return
+    panel, calls = time_panel(able, anchor_of(able[0]))
+    for cell, arrays, spent in zip(able, panel, calls, strict=True):
+        _write(store, cell, {"calls": spent}, arrays, "ok", "", started, threads=cell.config["threads"])
+
+
+def _panels(cells: list[Cell]) -> Iterator[list[Cell]]:
+    """Cells that are timed against one another: of one model and budget."""
+
+    def shared(cell: Cell) -> tuple[str, int]:
+        return cell.config["model"], cell.config["budget"] or 0
+
+    for _, group in groupby(sorted(cells, key=shared), key=shared):
+        yield list(group)
+
+
+def _write(
+    store: Store, cell: Cell, counts: Json, arrays: dict[str, np.ndarray], status: str, message: str, started: datetime,
+    threads: int | None = None,
+) -> None:  # fmt: skip
+    where = provenance(started, threads=threads)
+    store.write_cell(
+        cell.key, {"config": cell.config, "counts": counts, "status": status, "message": message, "provenance": where}, arrays
+    )
+
+
+def _finished(store: Store, cell: Cell) -> bool:
+    """Whether the store holds the cell; a failure other than divergence is tried again."""
+    if not store.has("cells", cell.key):
+        return False
+    kept = store.cell(cell.key)
+    return bool(kept["status"] != "failed" or kept["message"].startswith("diverged"))
+
+
+def write_metrics(cells: list[Cell], store: Store, progress: Callable[[str], None]) -> None:
+    """The metric rows of every cell, recomputed where the code of the metrics has changed since."""
+    source = fingerprint("scorebench.bench.quality", "scorebench.bench.features")
+    cache: dict[str, Any] = {}
+    for cell in cells:
+        identity = key_of([cell.key, source, cell.extractor.digest])
+        kept = store.read_json(f"metrics/{cell.key}.json") if store.has("metrics", cell.key) else {}
+        if kept.get("metric_key") == identity:
+            continue
+        progress(f"metrics of {cell.label()}")
+        rows = [] if store.cell(cell.key)["status"] != "ok" else _rows(cell, store, cache)
+        store.write_json(f"metrics/{cell.key}.json", {"metric_key": identity, "rows": rows})
+
+
+def _rows(cell: Cell, store: Store, cache: dict[str, Any]) -> list[Json]:
+    arrays = store.arrays(cell.key)
+    match cell.config["pass"]:
+        case "time":
+            return time_rows(arrays)
+        case "likelihood":
+            offset = log(2 / digits.LEVELS) if cell.model.data == "digits" else 0.0  # of a bin, per dimension
+            nll = -(arrays["log_p"] / prod(cell.model.shape) + offset) / log(2)
+            return likelihood_rows(arrays["error"], nll)
+    rows = error_rows(arrays["error"]) if "error" in arrays else []
+    model, n = cell.model, cell.config["n"]
+    name = f"{cell.config['model']} {n} {cell.config['seed']}"
+    if name not in cache:
+        cache[name] = _real_sides(cell, store)
+    real, floor, reference = cache[name]
+    if real is not None and n > 2 * real.shape[1]:
+        rows += fid_rows(cell.extractor.name, jackknifed_frechet(arrays["features"], real), reference, floor)
+    del model
+    return rows
+
+
+def _real_sides(cell: Cell, store: Store) -> tuple[np.ndarray | None, float | None, Jackknifed | None]:
+    """Real features, the floor at equal n, and the reference solution's jackknifed FID."""
+    model, n = cell.model, cell.config["n"]
+    real, other = real_features(model), floor_features(model, n)
+    if real is None:
+        return None, None, None
+    reference = _in_double(model, lambda: references.solution(model, n, cell.config["seed"], store), cell.dtype)
+    features = cell.extractor.extract(torch.from_numpy(reference.solution))
+    return real, None if other is None else frechet(other, real), jackknifed_frechet(features, real)
+
+
+def _write_facts(suite: Suite, store: Store, cells: list[Cell]) -> None:
+    """What reports need beside the cells: the suite, solvers' and models' facts, and what the strips show beside samples."""
+    store.write_json(f"suites/{suite.name}.json", {
+        "name": suite.name, "config": suite.model_dump(), "cells": [cell.key for cell in cells],
+    })  # fmt: skip
+    solvers = {cell.info.id: SOLVERS[cell.info.id].facts() for cell in cells}
+    models = {
+        cell.config["model"]: {
+            "process": cell.model.process.name,
+            "shape": list(cell.model.shape),
+            "digest": cell.config["model_digest"],
+            "data": cell.model.data,
+            "features": cell.extractor.name,
+        }
+        for cell in cells
+    }
+    for name, new in (("solvers", solvers), ("models", models)):
+        old = store.read_json(f"{name}.json")[name] if (store.root / f"{name}.json").exists() else {}
+        store.write_json(f"{name}.json", {name: {**old, **new}})
+    for cell in {c.config["model"]: c for c in cells if c.model.data == "digits" and c.config["pass"] == "sample"}.values():
+        slug = re.sub("[^a-z0-9]+", "-", cell.config["model"].lower()).strip("-")
+        seed, model = cell.config["seed"], cell.model
+        reference = _in_double(model, lambda m=model, n=cell.config["n"], s=seed: references.solution(m, n, s, store), cell.dtype)  # type: ignore[misc]
+        real = digits.dequantise(digits.levels("heldout")[:STRIP]).numpy()
+        store.write_npz(f"references/strip-{slug}.npz", {"reference": reference.solution[:STRIP], "real": real})

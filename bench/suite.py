@@ -1,0 +1,149 @@
+"""A suite: lists of models, solvers and budgets in a small TOML file; its product is a list of cells."""
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from scorebench.reference_models.addresses import load_model
+from scorebench.reference_models.errors import UsageError, unknown
+from scorebench.solvers.grids import GRIDS
+from scorebench.solvers.registry import check_options, find
+
+SHIPPED = Path(__file__).with_name("suites")
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ModelEntry(Strict):
+    """A model's address and how many latents it is sampled from."""
+
+    address: str
+    n: PositiveInt = 512
+
+
+class SolverEntry(Strict):
+    """A solver with its grid (its own by default) and options; `ladder` lists options to run through instead of budgets."""
+
+    id: str
+    grid: str | None = None
+    options: dict[str, float | bool] = {}
+    ladder: list[dict[str, float | bool]] = []
+
+
+class Likelihood(Strict):
+    """Likelihood by every deterministic solver: on which models, of how many images, on which grid."""
+
+    models: list[str]
+    images: PositiveInt = 32
+    grid: str = "logsnr"
+
+
+class Timing(Strict):
+    """The time pass: on which models, at which batch, how many interleaved rounds, on how many threads."""
+
+    models: list[str]
+    batch: PositiveInt = 16
+    rounds: PositiveInt = 5
+    threads: PositiveInt = 1
+    anchor: str = "euler"
+
+
+class Suite(Strict):
+    """A validated suite."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    about: str = ""
+    budgets: list[PositiveInt] = Field(min_length=1)
+    models: list[ModelEntry] = Field(min_length=1)
+    solvers: list[SolverEntry] = Field(min_length=1)
+    dtype: Literal["float32", "float64"] = "float32"
+    seed: int = 0
+    likelihood: Likelihood | None = None
+    timing: Timing | None = None
+
+    def select(self, models: list[str], solvers: list[str], budgets: list[int]) -> "Suite":
+        """The part of the suite that the command line names; UsageError for a name the suite lacks, or one bad combination."""
+        change: dict[str, Any] = {}
+        if models:
+            known = {entry.address: entry for entry in self.models}
+            change["models"] = [known.get(name) or ModelEntry(address=name, n=self.models[0].n) for name in models]
+            for part in ("likelihood", "timing"):
+                section = getattr(self, part)
+                if section is not None:
+                    named = [m for m in models if m in section.models or m not in known]
+                    change[part] = section.model_copy(update={"models": named}) if named else None
+        if solvers:
+            ids = [find(name).id for name in solvers]
+            entries = [entry for entry in self.solvers if find(entry.id).id in ids]
+            present = {find(entry.id).id for entry in entries}
+            change["solvers"] = entries + [SolverEntry(id=id) for id in ids if id not in present]
+        if budgets:
+            change["budgets"] = budgets
+        suite = Suite.model_validate(self.model_copy(update=change).model_dump())
+        if len(models) == len(solvers) == len(budgets) == 1:
+            info = find(solvers[0])
+            needed = (info.calls_per_step or 1) + (load_model(models[0]).data is not None)
+            if budgets[0] < needed:
+                raise UsageError(f"{info.id} needs {needed} network calls on {models[0]}, got budget={budgets[0]}")
+        return suite
+
+    def check(self) -> None:
+        """UsageError at the first name of a solver, option, grid or model that does not exist."""
+        for entry in self.solvers:
+            info = find(entry.id)
+            for options in (entry.options, *entry.ladder):
+                check_options(info, options)
+            if info.adaptive and not entry.ladder:
+                raise UsageError(f"suite {self.name}: {info.id} is adaptive, give it a ladder of options, as in [{{ rtol = 1e-3 }}]")
+            if entry.ladder and not info.adaptive:
+                raise UsageError(f"suite {self.name}: {info.id} has fixed steps, give it options instead of a ladder")
+            if entry.grid is not None and entry.grid not in GRIDS:
+                raise unknown("grid", entry.grid, GRIDS)
+        if self.likelihood is not None and self.likelihood.grid not in GRIDS:
+            raise unknown("grid", self.likelihood.grid, GRIDS)
+        known = [entry.address for entry in self.models]
+        for name, section in (("likelihood", self.likelihood), ("timing", self.timing)):
+            for address in section.models if section else []:
+                if address not in known:
+                    raise unknown(f"model in [{name}] of suite {self.name}", address, known)
+        if self.timing is not None and find(self.timing.anchor).adaptive:
+            raise UsageError(f"suite {self.name}: the anchor {self.timing.anchor} must have fixed steps, as euler has")
+
+
+def shipped_suites() -> list[str]:
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
+
+
+def load_suite(name: str) -> Suite:
+    """A shipped suite by name, or one of the user's by its path (*.toml); UsageError says what is wrong in it."""
+    path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise UsageError(f"suite {name!r}: no such file")
+        raise unknown("suite", name, shipped_suites())
+    try:
+        suite = Suite.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"suite {path}: {error}") from None
+    except ValidationError as error:
+        raise UsageError(f"suite {path}: {_first_problem(error)}") from None
+    suite.check()
+    return suite
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    place = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        sections: dict[str, type[Strict]] = {
+            "models": ModelEntry, "solvers": SolverEntry, "likelihood": Likelihood, "timing": Timing
+        }  # fmt: skip
+        kind = sections.get(str(problem["loc"][0]), Suite) if len(problem["loc"]) > 1 else Suite
+        near = get_close_matches(str(problem["loc"][-1]), list(kind.model_fields), n=1, cutoff=0.4)
+        return f"unknown key {place!r}" + (f", did you mean {near[0]!r}?" if near else f", choose from {', '.join(kind.model_fields)}")
+    return f"{place}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"

@@ -1,0 +1,105 @@
+"""The time pass: whole solves on the clock and nothing else, interleaved with an anchor, on a stated number of threads."""
+
+import gc
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scorebench.reference_models.model import Model
+from scorebench.solvers.drive import solve
+from scorebench.solvers.noise import Noise
+from scorebench.solvers.registry import find
+
+from .cells import Cell
+from .references import latents
+
+
+class RecordedNoise(Noise):
+    """Noise that draws once and then repeats itself, so that a timed solve does not pay for it."""
+
+    def __init__(self, *arguments: object, **keywords: object) -> None:
+        super().__init__(*arguments, **keywords)  # type: ignore[arg-type]
+        self._drawn: dict[tuple[float, ...], Tensor] = {}
+
+    def increment(self, s_from: float, s_to: float) -> Tensor:
+        if (s_from, s_to) not in self._drawn:
+            self._drawn[s_from, s_to] = super().increment(s_from, s_to)
+        return self._drawn[s_from, s_to]
+
+    def independent(self, position: int) -> Tensor:
+        if (position,) not in self._drawn:
+            self._drawn[(position,)] = super().independent(position)
+        return self._drawn[(position,)]
+
+
+@contextmanager
+def threads(n: int) -> Iterator[None]:
+    """torch on n threads, the garbage collector off."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        torch.set_num_threads(before)
+
+
+def clock(work: Callable[[], object]) -> tuple[float, float]:
+    """Wall and process CPU milliseconds of one call, the device synchronised before and after."""
+    _synchronise()
+    cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+    work()
+    _synchronise()
+    return (time.perf_counter_ns() - wall) / 1e6, (time.process_time_ns() - cpu) / 1e6
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def job(cell: Cell) -> Callable[[], object]:
+    """One solve of a time cell's batch, its noise drawn beforehand."""
+    model, n, grid = cell.model, cell.config["n"], cell.grid()
+    x = latents(model, n, cell.config["seed"], cell.dtype)
+    noise = RecordedNoise(cell.config["seed"], torch.arange(n), model.shape, cell.dtype)
+    return lambda: solve(model, cell.info, grid, x, options=cell.config["options"], noise=noise, denoise=cell.config["denoise"])
+
+
+def network_call(model: Model, n: int, dtype: torch.dtype) -> Callable[[], object]:
+    x, t = latents(model, n, 0, dtype), torch.tensor(0.5 * (model.process.t_min + model.process.t_max), dtype=torch.float64)
+    return lambda: model.denoise(x, t)
+
+
+def time_panel(cells: list[Cell], anchor: Cell) -> tuple[list[dict[str, np.ndarray]], list[int]]:
+    """Times of cells that share model, batch and budget: in every round each runs once, in shuffled order, with the anchor.
+
+    Returns the arrays of each cell (rounds,), and the network calls that each spent per solve.
+    """
+    config = cells[0].config
+    jobs = [job(cell) for cell in cells] + [job(anchor), network_call(anchor.model, config["n"], anchor.dtype)]
+    shuffler = random.Random(config["seed"])
+    with threads(config["threads"]), torch.inference_mode():
+        calls = [int(work().count.calls) for work in jobs[: len(cells)]]  # type: ignore[attr-defined]  # warms up
+        for _ in range(3):
+            jobs[-1]()
+        times = np.zeros((config["rounds"], len(jobs), 2))
+        for round_ in range(config["rounds"]):
+            for place in shuffler.sample(range(len(jobs)), len(jobs)):
+                times[round_, place] = clock(jobs[place])
+    shared = {"anchor_ms": times[:, -2, 0], "network_ms": times[:, -1, 0]}
+    return [{"wall_ms": times[:, i, 0], "cpu_ms": times[:, i, 1], **shared} for i in range(len(cells))], calls
+
+
+def anchor_of(cell: Cell) -> Cell:
+    """The anchor at a cell's budget; an adaptive cell is compared with the anchor at 10 calls."""
+    info = find(cell.config["anchor"])
+    config = cell.config | {"solver": info.id, "options": {}, "grid": info.grid, "budget": cell.config["budget"] or 10}
+    return Cell(config, cell.model, info, cell.extractor)
