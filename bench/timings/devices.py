@@ -20,6 +20,6 @@ def synchronise(device: str) -> None:
 
 
 def clock() -> float:
-    """CPU time, which other processes hardly move; wall time in a process (asv gives each case one) with CUDA."""
+    """CPU time, which other processes hardly move; wall time in a process that uses CUDA."""
     on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return time.perf_counter() if on_gpu else time.process_time()

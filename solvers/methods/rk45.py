@@ -58,7 +58,7 @@ def rk45(problem: Problem, x: Tensor, grid: Tensor, *, rtol: float = 1e-3, atol:
         h[active], rejected[active] = step * torch.where(accept, factor, factor.clamp(max=1.0)), ~accept
         good = active[accept]
         t[good], x[good], k[good] = t1[accept], x1[accept], k1[accept]
-        lost = active[~accept & (h[active] < 10 * torch.finfo(torch.float64).eps * t0.abs())]
+        lost = active[(t1 != end) & ~(step >= 10 * torch.finfo(torch.float64).eps * t0.abs())]
         x[lost], t[lost] = torch.nan, end
         active = active[t[active] != end]
         yield t.clone(), x.clone()

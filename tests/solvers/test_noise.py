@@ -1,0 +1,85 @@
+"""Noise: Philox's published answers, normality, independence, and Brownian paths that add up."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scorebench.reference_models.addresses import load_model
+from scorebench.solvers.drive import solve
+from scorebench.solvers.grids import make_grid
+from scorebench.solvers.noise import Noise, philox, probes, uniforms
+from scorebench.solvers.registry import SOLVERS
+
+
+@pytest.mark.parametrize(
+    ("counter", "key", "answer"),
+    [  # the known answers that Random123 publishes for philox4x32-10
+        ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
+        ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+        ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0), (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+    ],
+)
+def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], answer: tuple[int, ...]) -> None:
+    words = philox(tuple(torch.tensor(c) for c in counter), key)  # type: ignore[arg-type]
+    assert tuple(int(w) for w in words) == answer
+
+
+def test_latents_are_standard_normal_and_belong_to_the_index() -> None:
+    z = Noise(3, torch.arange(4000), (5,)).latents()
+    assert float(z.mean()) == pytest.approx(0, abs=5 / 20_000**0.5)
+    assert float(z.var()) == pytest.approx(1, abs=5 * (2 / 20_000) ** 0.5)
+    assert float(z.pow(4).mean()) == pytest.approx(3, abs=5 * (96 / 20_000) ** 0.5)
+    assert torch.equal(Noise(3, torch.tensor([17, 2]), (5,)).latents(), z[[17, 2]])
+    assert not torch.equal(Noise(4, torch.arange(4000), (5,)).latents(), z)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(1e-5, 1e3), min_size=3, max_size=3, unique=True))
+def test_brownian_increments_add_up(times: list[float]) -> None:
+    """W(c) − W(a) = (W(c) − W(b)) + (W(b) − W(a)) for any order of a, b, c, whatever was asked before."""
+    a, b, c = times
+    noise = Noise(0, torch.arange(3), (2,))
+
+    def increment(s: float, t: float) -> torch.Tensor:
+        return noise.increment(s, t) * abs(t - s) ** 0.5
+
+    scale = max(times) ** 0.5
+    torch.testing.assert_close(increment(a, c), increment(a, b) + increment(b, c), rtol=0, atol=1e-12 * scale)
+    torch.testing.assert_close(increment(a, c), -increment(c, a), rtol=0, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize(("s", "t"), [(0.3, 0.31), (0.3, 0.9), (1e-3, 700.0), (0.5, 1.0)])
+def test_brownian_increments_have_their_variance(s: float, t: float) -> None:
+    z = Noise(1, torch.arange(5000), (4,)).increment(s, t)
+    assert float(z.mean()) == pytest.approx(0, abs=5 / 20_000**0.5)
+    assert float(z.var()) == pytest.approx(1, abs=5 * (2 / 20_000) ** 0.5)
+
+
+def test_disjoint_increments_are_independent() -> None:
+    noise = Noise(2, torch.arange(5000), (4,))
+    z = [noise.increment(s, t) for s, t in ((0.2, 0.3), (0.3, 0.45), (0.45, 1.7))] + [noise.latents(), noise.independent(0)]
+    correlation = torch.corrcoef(torch.stack([part.flatten() for part in z]))
+    assert float((correlation - torch.eye(5)).abs().max()) < 5 / 20_000**0.5
+
+
+def test_probes_are_signs_and_uniforms_fill_the_interval() -> None:
+    signs, u = probes(0, torch.arange(500), (7,)), uniforms(0, torch.arange(500), (7,))
+    assert set(signs.flatten().tolist()) == {-1.0, 1.0} and abs(float(signs.mean())) < 5 / 3500**0.5
+    assert 0 <= float(u.min()) and float(u.max()) < 1 and abs(float(u.mean()) - 0.5) < 5 * (1 / 12 / 3500) ** 0.5
+
+
+@pytest.mark.parametrize("id", sorted(SOLVERS))
+def test_no_sample_sees_its_batch(id: str) -> None:
+    """Every solver, stochastic ones too, gives each sample the same result alone and in company."""
+    model = load_model("exact:gaussian")
+    options = {"eta": 0.5} if "eta" in SOLVERS[id].options else {}
+    grid = make_grid("logsnr", model.process, 6, 1.0, 1e-3)
+
+    def run(indices: torch.Tensor) -> torch.Tensor:
+        noise = Noise(5, indices, model.shape)
+        return solve(model, SOLVERS[id], grid, noise.latents(), options=options, noise=noise).x
+
+    whole = run(torch.arange(5))
+    parts = torch.cat([run(torch.tensor([0, 1])), run(torch.tensor([2, 3, 4]))])
+    torch.testing.assert_close(parts, whole, rtol=1e-11, atol=1e-12)
