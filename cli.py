@@ -12,10 +12,13 @@ from rich.table import Table
 
 from scorebench.reference_models.errors import UsageError, unknown
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split(":")[0])
-console = Console()
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split(":")[0]
+)
+console = Console(width=None if sys.stdout.isatty() else 140)
 DEFAULT_STORE = Path("results/local")
 StoreOption = Annotated[Path, typer.Option("--store", help="The store: a folder, made when missing.")]
+# ruff: noqa: B006  (typer reads the defaults; nothing mutates them)
 PluginOption = Annotated[list[str], typer.Option("--plugin", help="A Python file that registers solvers; repeatable.")]
 
 
@@ -36,10 +39,10 @@ def _load_solvers(plugins: list[str]) -> None:
 def run(
     suite: Annotated[str, typer.Argument(help="A shipped suite (see `suites`) or a .toml file.")],
     store: StoreOption = DEFAULT_STORE,
-    model: Annotated[list[str], typer.Option(help="Only this model, or one the suite lacks; repeatable.")] = [],  # noqa: B006
-    solver: Annotated[list[str], typer.Option(help="Only this solver, or one the suite lacks; repeatable.")] = [],  # noqa: B006
-    budget: Annotated[list[int], typer.Option(help="Only this budget of network calls; repeatable.")] = [],  # noqa: B006
-    plugin: PluginOption = [],  # noqa: B006
+    model: Annotated[list[str], typer.Option(help="Only this model, or one the suite lacks; repeatable.")] = [],
+    solver: Annotated[list[str], typer.Option(help="Only this solver, or one the suite lacks; repeatable.")] = [],
+    budget: Annotated[list[int], typer.Option(help="Only this budget of network calls; repeatable.")] = [],
+    plugin: PluginOption = [],
 ) -> None:
     """Measure every cell of a suite that the store lacks. Interrupted, it continues where it stopped."""
     _load_solvers(plugin)
@@ -58,7 +61,7 @@ def run(
             if not console.is_terminal and done > 0 and progress.tasks[0].completed % 50 < done:
                 console.print(f"{progress.tasks[0].completed:.0f} of {progress.tasks[0].total:.0f} cells, {what}")
 
-        outcome = run_suite(chosen, Store(store), say)
+        outcome = run_suite(chosen, Store(store), say, partial=bool(model or solver or budget))
     new = outcome.cells - outcome.reused
     console.print(
         f"suite {chosen.name}: {outcome.cells} cells in {store}, {new} new, {outcome.reused} reused, "
@@ -67,7 +70,10 @@ def run(
 
 
 @app.command()
-def report(store: StoreOption = DEFAULT_STORE, out: Annotated[Path | None, typer.Option(help="Where to write; STORE/report by default.")] = None) -> None:
+def report(
+    store: StoreOption = DEFAULT_STORE,
+    out: Annotated[Path | None, typer.Option(help="Where to write; STORE/report by default.")] = None,
+) -> None:
     """Turn a store into report.html, report.md, CSV tables and figures."""
     from scorebench.reports.report import write_report
 
@@ -89,10 +95,13 @@ def suites() -> None:
 
 
 @app.command()
-def solvers(id: Annotated[str | None, typer.Argument(help="One solver, by id or alias.")] = None, plugin: PluginOption = []) -> None:  # noqa: B006
+def solvers(
+    id: Annotated[str | None, typer.Argument(help="One solver, by id or alias.")] = None, plugin: PluginOption = []
+) -> None:
     """List the solvers, or tell all about one."""
     _load_solvers(plugin)
-    from scorebench.solvers.registry import SOLVERS, find
+    from scorebench.solvers.facts import SOLVERS
+    from scorebench.solvers.registry import find
 
     if id is not None:
         _facts(find(id).facts())
@@ -114,7 +123,7 @@ def models(address: Annotated[str | None, typer.Argument(help="One model, by add
     table = Table("model", "process", "shape", "truth", "digest")
     for name in names:
         model = load_model(name)
-        truth = "exact" if isinstance(model, ExactModel) else "trained"
+        truth = "exact" if isinstance(model, ExactModel) else f"trained on {model.data}" if model.data else "yours"
         table.add_row(name, model.process.name, "×".join(map(str, model.shape)), truth, model_digest(model)[:12])
     console.print(table)
     if address is not None:
@@ -181,8 +190,8 @@ def reference(model: Annotated[str, typer.Argument(help="A shipped network.")]) 
         solution, likelihood = commit_references(model, network, status.update)
     median, worst = sorted(solution.uncertainty)[len(solution.uncertainty) // 2], solution.uncertainty.max()
     console.print(
-        f"{model}: {len(solution.solution)} solutions, the two methods differ by {median:.1e} (median), {worst:.1e} (worst) rms per "
-        f"dimension; {len(likelihood.solution)} log-likelihoods, by {likelihood.uncertainty.max():.1e} nats at worst",
+        f"{model}: {len(solution.solution)} solutions, the two methods differ by {median:.1e} (median), {worst:.1e} (worst) "
+        f"rms per dimension; {len(likelihood.solution)} log-likelihoods, by {likelihood.uncertainty.max():.1e} nats at worst",
         soft_wrap=True,
     )
 
@@ -199,7 +208,9 @@ def doctor() -> None:
     lines: dict[str, Any] = {"machine": machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
     lines["CUDA"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: CPU only"
     needed = torchvision_repair.needed()
-    lines["torchvision"] = "CUDA build beside CPU torch: its two operators are declared for it" if needed else "no repair needed"
+    lines["torchvision"] = (
+        "CUDA build beside CPU torch: its two operators are declared for it" if needed else "no repair needed"
+    )
     lines["torch-fidelity"] = _try(_import_fidelity)
     lines.update({f"model {name}": _try(lambda n=name: load_model(n)) for name in shipped()})  # type: ignore[misc]
     _facts(lines)

@@ -67,17 +67,23 @@ class Cell:
 
 
 def plan(suite: Suite) -> list[Cell]:
-    """Every cell of a checked suite, the time pass last."""
+    """Every cell of a checked suite once, the time pass last."""
     models = {entry.address: load_model(entry.address) for entry in suite.models}
     digests = {address: model_digest(model) for address, model in models.items()}
-    cells: list[Cell] = []
+    cells: dict[str, Cell] = {}
     passes: list[tuple[Pass, list[str], dict[str, Any]]] = [("sample", list(models), {})]
     if suite.likelihood is not None:
         passes.append(("likelihood", suite.likelihood.models, {"n": suite.likelihood.images}))
     if suite.timing is not None:
         t = suite.timing
         torch_version = {"torch_version": torch.__version__, "package_version": package_version(), "machine": machine()}
-        passes.append(("time", t.models, {"n": t.batch, "rounds": t.rounds, "threads": t.threads, "anchor": t.anchor, **torch_version}))
+        passes.append(
+            (
+                "time",
+                t.models,
+                {"n": t.batch, "rounds": t.rounds, "threads": t.threads, "anchor": t.anchor, **torch_version},
+            )
+        )
     sizes = {entry.address: entry.n for entry in suite.models}
     for kind, addresses, extra in passes:
         for address in addresses:
@@ -86,8 +92,8 @@ def plan(suite: Suite) -> list[Cell]:
                     config = {"n": sizes[address], **extra, "model": address, "model_digest": digests[address]}
                     cell = make_cell(kind, models[address], entry, options, budget, suite, config)
                     if kind != "likelihood" or not cell.info.stochastic(options):
-                        cells.append(cell)
-    return cells
+                        cells.setdefault(cell.key, cell)
+    return list(cells.values())
 
 
 def make_cell(

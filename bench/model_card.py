@@ -61,9 +61,11 @@ def _text(name: str, folder: Path) -> str:
 |---|---|
 | process | {config["process"]["name"]} |
 | predicts | {p["prediction"]}; input scale {p["input_scale"]}, time condition {p["conditioning"]} |
-| data | 1,000 of the 1,797 scans of handwritten digits that ship with scikit-learn (indices in `digits_split.json`), 8×8 pixels of 17 levels, dequantised uniformly to [−1, 1); the other 797 are held out |
+| data | 1,000 of the 1,797 scans of handwritten digits that ship with scikit-learn, \
+8×8 pixels of 17 levels, indices in `digits_split.json`, dequantised uniformly to [−1, 1); the other 797 are held out |
 | architecture | diffusers `UNet2DModel`, channels {unet["block_out_channels"]}, no attention |
-| recipe | AdamW, {recipe["steps"]} steps of {recipe["batch"]}, learning rate {recipe["learning_rate"]} with warm-up and cosine decay, weights averaged with decay {recipe["ema"]}, seed {recipe["seed"]} |
+| recipe | AdamW, {recipe["steps"]} steps of {recipe["batch"]}, learning rate {recipe["learning_rate"]} \
+with warm-up and cosine decay, weights averaged with decay {recipe["ema"]}, seed {recipe["seed"]} |
 | train again | `scorebench train {name}` |
 | digest | `{(folder / "digest.txt").read_text().strip()}` |
 

@@ -15,7 +15,10 @@ GROUPS = 20  # of the delete-group jackknife
 
 def row(metric: str, value: float, low: float | None, high: float | None, unit: str, **more: object) -> Json:
     """A metric row; a number that is not finite becomes null."""
-    numbers = {k: float(v) if v is not None and np.isfinite(v) else None for k, v in (("value", value), ("low", low), ("high", high))}
+    numbers = {
+        k: float(v) if v is not None and np.isfinite(v) else None
+        for k, v in (("value", value), ("low", low), ("high", high))
+    }
     return {"metric": metric, "features": None, "unit": unit, "floor": None, **numbers, **more}
 
 
@@ -36,7 +39,10 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
 def error_rows(error: np.ndarray) -> list[Json]:
     """Median and 90 % quantile of the per-sample error (n,)."""
     unit = "rms per dimension"
-    return [row("error_median", *quantile_interval(error, 0.5), unit), row("error_p90", *quantile_interval(error, 0.9), unit)]
+    return [
+        row("error_median", *quantile_interval(error, 0.5), unit),
+        row("error_p90", *quantile_interval(error, 0.9), unit),
+    ]
 
 
 def frechet(features: np.ndarray, real: np.ndarray) -> float:

@@ -8,7 +8,6 @@ weights, for the first 512 latents and 32 held-out images of seed block 0.
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -111,7 +110,9 @@ def rms(a: Tensor, b: Tensor) -> np.ndarray:
     return np.asarray((a.double() - b.double()).flatten(1).pow(2).mean(1).sqrt().cpu().numpy())
 
 
-def commit_references(name: str, model: NetworkModel, progress: Progress, n: int = 512, count: int = 32) -> tuple[Reference, Reference]:
+def commit_references(
+    name: str, model: NetworkModel, progress: Progress, n: int = 512, count: int = 32
+) -> tuple[Reference, Reference]:
     """Compute and write the committed references of a shipped network (float64); they carry the digest of its weights."""
     s, likelihood = compute_solution(model, n, 0, progress), compute_log_p(model, count, 0, progress)
     np.savez_compressed(
@@ -121,7 +122,9 @@ def commit_references(name: str, model: NetworkModel, progress: Progress, n: int
     return s, likelihood
 
 
-def _kept(model: Model, what: str, n: int, seed: int, store: Store | None, compute: Callable[[], Reference]) -> Reference:
+def _kept(
+    model: Model, what: str, n: int, seed: int, store: Store | None, compute: Callable[[], Reference]
+) -> Reference:
     path = WEIGHTS / model.name / COMMITTED
     if seed == 0 and path.is_file():
         with np.load(path, allow_pickle=False) as file:

@@ -25,13 +25,16 @@ def rows_of(cell: Json, metrics: list[Json], suite: str) -> list[Json]:
         "threads": provenance["threads"],
         "status": cell["status"],
         "message": cell["message"],
-        **{k: config[k] for k in ("pass", "model", "model_digest", "process", "solver", "kind", "eta", "grid", "budget", "dtype")},
+        **{
+            k: config[k]
+            for k in ("pass", "model", "model_digest", "process", "solver", "kind", "eta", "grid", "budget", "dtype")
+        },
         **{"n_samples": config["n"], "seed_block": config["seed"]},
         **{k: counts.get(k) for k in ("nfe_mean", "nfe_max", "calls", "vjps", "jvps")},
         **{k: provenance[k] for k in ("commit", "package_version", "torch_version", "machine", "started", "seconds")},
     }
     empty = {"metric": None, "features": None, "value": None, "low": None, "high": None, "unit": None, "floor": None}
-    return [{**common, **empty, **metric} for metric in metrics or [{}]]
+    return [{**common, **empty, **metric, "message": metric.get("note") or cell["message"]} for metric in metrics or [{}]]
 
 
 def load_rows(store: Store) -> pd.DataFrame:

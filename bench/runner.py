@@ -44,14 +44,17 @@ class Outcome:
     failed: int
 
 
-def run_suite(suite: Suite, store: Store, say: Say = lambda what, done: None) -> Outcome:
-    """Measure every cell of a suite that the store lacks; `say` hears of each. UsageError before anything is written."""
+def run_suite(suite: Suite, store: Store, say: Say = lambda what, done: None, partial: bool = False) -> Outcome:
+    """Measure every cell of a suite that the store lacks; `say` hears of each. UsageError before anything is written.
+
+    `partial`: the suite was narrowed, so the cells that the store lists under its name stay listed beside these.
+    """
     cells = plan(suite)
     _fit_dtype(cells)
     done = {cell.key for cell in cells if _finished(store, cell)}
     store.check(done)
     store.open_for_writing()
-    _write_facts(suite, store, cells)
+    _write_facts(suite, store, cells, partial)
     missing = [cell for cell in cells if cell.key not in done]
     say("reusing cells of this store", len(cells) - len(missing))
     for cell in missing:
@@ -99,7 +102,9 @@ def _sample(cell: Cell, store: Store, progress: Callable[[str], None]) -> tuple[
     x = references.latents(model, n, seed, cell.dtype)
     noise = Noise(seed, torch.arange(n), model.shape, cell.dtype)
     with torch.no_grad():
-        solution = solve(model, cell.info, cell.grid(), x, options=config["options"], noise=noise, denoise=config["denoise"])
+        solution = solve(
+            model, cell.info, cell.grid(), x, options=config["options"], noise=noise, denoise=config["denoise"]
+        )
     arrays = {
         "index": np.arange(n),
         "nfe": solution.count.evaluations.numpy(),
@@ -107,7 +112,7 @@ def _sample(cell: Cell, store: Store, progress: Callable[[str], None]) -> tuple[
         "strip": solution.x[:STRIP].float().numpy(),
     }
     if config["kind"] == "ode":
-        reference = _in_double(model, lambda: references.solution(model, n, seed, store, progress), cell.dtype)
+        reference = _solution(cell, store, progress)
         arrays["error"] = references.rms(solution.x, torch.from_numpy(reference.solution))
     finite = solution.finite and bool(torch.isfinite(solution.x).all())
     return arrays, solution.count, "" if finite else "diverged: a state is not finite"
@@ -129,6 +134,11 @@ def _likelihood(cell: Cell, store: Store, progress: Callable[[str], None]) -> tu
         "error": (truth.solution - log_p) / bits,
     }
     return arrays, result.count, "" if np.isfinite(log_p).all() else "diverged: log p is not finite"
+
+
+def _solution(cell: Cell, store: Store, progress: Callable[[str], None] = lambda _: None) -> references.Reference:
+    model, n, seed = cell.model, cell.config["n"], cell.config["seed"]
+    return _in_double(model, lambda: references.solution(model, n, seed, store, progress), cell.dtype)
 
 
 def _in_double(model: Model, compute: Callable[[], references.Reference], dtype: torch.dtype) -> references.Reference:
@@ -179,7 +189,9 @@ def _write(
 ) -> None:  # fmt: skip
     where = provenance(started, threads=threads)
     store.write_cell(
-        cell.key, {"config": cell.config, "counts": counts, "status": status, "message": message, "provenance": where}, arrays
+        cell.key,
+        {"config": cell.config, "counts": counts, "status": status, "message": message, "provenance": where},
+        arrays,
     )
 
 
@@ -215,14 +227,13 @@ def _rows(cell: Cell, store: Store, cache: dict[str, Any]) -> list[Json]:
             nll = -(arrays["log_p"] / prod(cell.model.shape) + offset) / log(2)
             return likelihood_rows(arrays["error"], nll)
     rows = error_rows(arrays["error"]) if "error" in arrays else []
-    model, n = cell.model, cell.config["n"]
+    n = cell.config["n"]
     name = f"{cell.config['model']} {n} {cell.config['seed']}"
     if name not in cache:
         cache[name] = _real_sides(cell, store)
     real, floor, reference = cache[name]
     if real is not None and n > 2 * real.shape[1]:
         rows += fid_rows(cell.extractor.name, jackknifed_frechet(arrays["features"], real), reference, floor)
-    del model
     return rows
 
 
@@ -232,16 +243,18 @@ def _real_sides(cell: Cell, store: Store) -> tuple[np.ndarray | None, float | No
     real, other = real_features(model), floor_features(model, n)
     if real is None:
         return None, None, None
-    reference = _in_double(model, lambda: references.solution(model, n, cell.config["seed"], store), cell.dtype)
-    features = cell.extractor.extract(torch.from_numpy(reference.solution))
+    features = cell.extractor.extract(torch.from_numpy(_solution(cell, store).solution))
     return real, None if other is None else frechet(other, real), jackknifed_frechet(features, real)
 
 
-def _write_facts(suite: Suite, store: Store, cells: list[Cell]) -> None:
+def _write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool) -> None:
     """What reports need beside the cells: the suite, solvers' and models' facts, and what the strips show beside samples."""
-    store.write_json(f"suites/{suite.name}.json", {
-        "name": suite.name, "config": suite.model_dump(), "cells": [cell.key for cell in cells],
-    })  # fmt: skip
+    keys = [cell.key for cell in cells]
+    if partial and store.has("suites", suite.name):
+        measured = {_same(cell.config) for cell in cells}
+        listed = [key for key in store.read_json(f"suites/{suite.name}.json")["cells"] if store.has("cells", key)]
+        keys = [key for key in listed if _same(store.cell(key)["config"]) not in measured] + keys
+    store.write_json(f"suites/{suite.name}.json", {"name": suite.name, "config": suite.model_dump(), "cells": keys})
     solvers = {cell.info.id: SOLVERS[cell.info.id].facts() for cell in cells}
     models = {
         cell.config["model"]: {
@@ -256,9 +269,16 @@ def _write_facts(suite: Suite, store: Store, cells: list[Cell]) -> None:
     for name, new in (("solvers", solvers), ("models", models)):
         old = store.read_json(f"{name}.json")[name] if (store.root / f"{name}.json").exists() else {}
         store.write_json(f"{name}.json", {name: {**old, **new}})
-    for cell in {c.config["model"]: c for c in cells if c.model.data == "digits" and c.config["pass"] == "sample"}.values():
+    for cell in {
+        c.config["model"]: c for c in cells if c.model.data == "digits" and c.config["pass"] == "sample"
+    }.values():
         slug = re.sub("[^a-z0-9]+", "-", cell.config["model"].lower()).strip("-")
-        seed, model = cell.config["seed"], cell.model
-        reference = _in_double(model, lambda m=model, n=cell.config["n"], s=seed: references.solution(m, n, s, store), cell.dtype)  # type: ignore[misc]
+        reference = _solution(cell, store)
         real = digits.dequantise(digits.levels("heldout")[:STRIP]).numpy()
         store.write_npz(f"references/strip-{slug}.npz", {"reference": reference.solution[:STRIP], "real": real})
+
+
+def _same(config: Json) -> str:
+    """What two measurements of one thing share, whatever the versions of code and weights behind them."""
+    names = ("pass", "model", "solver", "options", "grid", "budget", "dtype", "n", "seed")
+    return key_of([config[name] for name in names])

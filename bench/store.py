@@ -86,7 +86,9 @@ class Store:
         except (ValueError, KeyError, AttributeError, TypeError):
             intact = False
         if not intact:
-            raise UsageError(f"{path} was cut or edited (its checksum does not match): delete it and run the suite again")
+            raise UsageError(
+                f"{path} was cut or edited (its checksum does not match): delete it and run the suite again"
+            )
         return dict(body)
 
     def write_cell(self, key: str, cell: Json, arrays: dict[str, np.ndarray]) -> None:
@@ -113,7 +115,9 @@ class Store:
         expected = self.cell(key)["npz_sha256"]
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != expected:
-            raise UsageError(f"{path} was cut, edited or lost (its sha256 does not match): delete {key}.json and run the suite again")
+            raise UsageError(
+                f"{path} was cut, edited or lost (its sha256 does not match): delete {key}.json and run the suite again"
+            )
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             return dict(file)
 

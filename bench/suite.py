@@ -99,7 +99,9 @@ class Suite(Strict):
             for options in (entry.options, *entry.ladder):
                 check_options(info, options)
             if info.adaptive and not entry.ladder:
-                raise UsageError(f"suite {self.name}: {info.id} is adaptive, give it a ladder of options, as in [{{ rtol = 1e-3 }}]")
+                raise UsageError(
+                    f"suite {self.name}: {info.id} is adaptive, give it a ladder of options, as in [{{ rtol = 1e-3 }}]"
+                )
             if entry.ladder and not info.adaptive:
                 raise UsageError(f"suite {self.name}: {info.id} has fixed steps, give it options instead of a ladder")
             if entry.grid is not None and entry.grid not in GRIDS:
@@ -145,5 +147,7 @@ def _first_problem(error: ValidationError) -> str:
         }  # fmt: skip
         kind = sections.get(str(problem["loc"][0]), Suite) if len(problem["loc"]) > 1 else Suite
         near = get_close_matches(str(problem["loc"][-1]), list(kind.model_fields), n=1, cutoff=0.4)
-        return f"unknown key {place!r}" + (f", did you mean {near[0]!r}?" if near else f", choose from {', '.join(kind.model_fields)}")
+        return f"unknown key {place!r}" + (
+            f", did you mean {near[0]!r}?" if near else f", choose from {', '.join(kind.model_fields)}"
+        )
     return f"{place}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"

@@ -70,11 +70,16 @@ def job(cell: Cell) -> Callable[[], object]:
     model, n, grid = cell.model, cell.config["n"], cell.grid()
     x = latents(model, n, cell.config["seed"], cell.dtype)
     noise = RecordedNoise(cell.config["seed"], torch.arange(n), model.shape, cell.dtype)
-    return lambda: solve(model, cell.info, grid, x, options=cell.config["options"], noise=noise, denoise=cell.config["denoise"])
+    return lambda: solve(
+        model, cell.info, grid, x, options=cell.config["options"], noise=noise, denoise=cell.config["denoise"]
+    )
 
 
 def network_call(model: Model, n: int, dtype: torch.dtype) -> Callable[[], object]:
-    x, t = latents(model, n, 0, dtype), torch.tensor(0.5 * (model.process.t_min + model.process.t_max), dtype=torch.float64)
+    x, t = (
+        latents(model, n, 0, dtype),
+        torch.tensor(0.5 * (model.process.t_min + model.process.t_max), dtype=torch.float64),
+    )
     return lambda: model.denoise(x, t)
 
 

@@ -1,14 +1,15 @@
 """Addresses: where a model comes from, in one string.
 
-    digits-vp                          a shipped network
-    exact:gmm?process=ve               an exact model, on any process, whose parameters may follow
-    python:FILE.py:function            a function of the user's own that returns a model
-    python:package.module:function
+digits-vp                          a shipped network
+exact:gmm?process=ve               an exact model, on any process, whose parameters may follow
+python:FILE.py:function            a function of the user's own that returns a model
+python:package.module:function
 """
 
 import importlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qsl
@@ -55,7 +56,9 @@ def _exact(address: str, name: str, options: dict[str, str]) -> ExactModel:
     try:
         parameters = {key: float(value) for key, value in options.items()}
     except ValueError:
-        raise UsageError(f"model {address!r}: parameters of a process are numbers, as in exact:gmm?process=ve&sigma_max=80") from None
+        raise UsageError(
+            f"model {address!r}: parameters of a process are numbers, as in exact:gmm?process=ve&sigma_max=80"
+        ) from None
     model = EXACT[name](make_process(process, **parameters))
     model.name = address
     return model
@@ -68,9 +71,10 @@ def _from_python(address: str, rest: str) -> Model:
     if place.endswith(".py"):
         if not Path(place).is_file():
             raise UsageError(f"model {address!r}: no file {place}")
-        spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+        spec = importlib.util.spec_from_file_location(f"scorebench_model_{Path(place).stem}", place)
         assert spec is not None and spec.loader is not None
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # so that its classes know where they were defined
         spec.loader.exec_module(module)
     else:
         try:
@@ -82,7 +86,9 @@ def _from_python(address: str, rest: str) -> Model:
         raise unknown(f"function in {place}", function, names)
     model = getattr(module, function)()
     if not isinstance(model, Model):
-        raise UsageError(f"model {address!r}: {function}() must return an object with name, process, shape, data and denoise(x, t)")
+        raise UsageError(
+            f"model {address!r}: {function}() must return an object with name, process, shape, data and denoise(x, t)"
+        )
     model.name = address
     return model
 
@@ -92,4 +98,6 @@ def check_model(model: Model) -> None:
     x = torch.zeros(2, *model.shape)
     out = model.denoise(x, torch.tensor(0.5 * (model.process.t_min + model.process.t_max), dtype=torch.float64))
     if out.shape != x.shape or out.dtype != x.dtype:
-        raise UsageError(f"model {model.name!r}: denoise maps {tuple(x.shape)} to {tuple(out.shape)}, {out.dtype}; expected the same")
+        raise UsageError(
+            f"model {model.name!r}: denoise maps {tuple(x.shape)} to {tuple(out.shape)}, {out.dtype}; expected the same"
+        )

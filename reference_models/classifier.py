@@ -48,7 +48,7 @@ def train_classifier(folder: Path, epochs: int = 60, seed: int = 0) -> tuple[flo
             pixels = digits.dequantise(levels[rows], torch.rand(len(rows), *digits.SHAPE))
             loss = nn.functional.cross_entropy(network(pixels), labels[rows], label_smoothing=0.05)
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
         schedule.step()
     folder.mkdir(parents=True, exist_ok=True)
@@ -72,11 +72,16 @@ def load_classifier(folder: Path = WEIGHTS / NAME) -> tuple[DigitsClassifier, st
     from safetensors.torch import load_file
 
     try:
-        digest, pinned = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(), (folder / "digest.txt").read_text().strip()
+        digest, pinned = (
+            hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+            (folder / "digest.txt").read_text().strip(),
+        )
     except OSError as error:
         raise UsageError(f"{NAME}: no {error.filename}; make it with `scorebench train {NAME}`") from None
     if digest != pinned:
-        raise UsageError(f"{NAME}: weights have sha256 {digest[:12]}…, expected {pinned[:12]}…; restore them or `scorebench train {NAME}`")
+        raise UsageError(
+            f"{NAME}: weights have sha256 {digest[:12]}…, expected {pinned[:12]}…; restore them or `scorebench train {NAME}`"
+        )
     network = DigitsClassifier()
     network.load_state_dict(load_file(folder / "model.safetensors"))
     return network.eval().requires_grad_(False), digest

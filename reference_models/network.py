@@ -7,7 +7,7 @@ A folder holds `config.json` (architecture, process, parameterisation, data set)
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,7 @@ def build_unet(architecture: dict[str, Any]) -> nn.Module:
     repair()
     from diffusers import UNet2DModel
 
-    unet: nn.Module = UNet2DModel(**architecture)
-    return unet
+    return cast(nn.Module, UNet2DModel(**architecture))
 
 
 class NetworkModel:
@@ -85,5 +84,11 @@ def load_network(folder: Path, name: str) -> NetworkModel:
     network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
     process = make_process(config["process"]["name"], **config["process"].get("parameters", {}))
     return NetworkModel(
-        name, network, process, Parameterisation(**config["parameterisation"]), tuple(config["shape"]), digest, config["data"]
+        name,
+        network,
+        process,
+        Parameterisation(**config["parameterisation"]),
+        tuple(config["shape"]),
+        digest,
+        config["data"],
     )

@@ -75,7 +75,11 @@ class Parameterisation:
     conditioning: Conditioning = "999t"
 
     def __post_init__(self) -> None:
-        for value, kind in ((self.prediction, Prediction), (self.input_scale, InputScale), (self.conditioning, Conditioning)):
+        for value, kind in (
+            (self.prediction, Prediction),
+            (self.input_scale, InputScale),
+            (self.conditioning, Conditioning),
+        ):
             if value not in get_args(kind):
                 raise unknown("parameterisation", value, get_args(kind))
 

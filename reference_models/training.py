@@ -66,7 +66,9 @@ def loss_of(model: NetworkModel, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     return torch.mean((prediction - from_x0(p.prediction, x0, x, alpha, sigma)) ** 2)
 
 
-def train(name: str, folder: Path, every: int = 500, device: str = "cpu") -> Iterator[tuple[int, int, float, NetworkModel]]:
+def train(
+    name: str, folder: Path, every: int = 500, device: str = "cpu"
+) -> Iterator[tuple[int, int, float, NetworkModel]]:
     """Train recipe `name` into `folder`, yielding (step, steps, mean loss, averaged model) every so many steps.
 
     A checkpoint beside the results makes the run resumable: it continues after the last yield. The finished folder
@@ -79,7 +81,13 @@ def train(name: str, folder: Path, every: int = 500, device: str = "cpu") -> Ite
     torch.manual_seed(recipe.seed)
     process = make_process(recipe.process)
     model = NetworkModel(
-        name, build_unet(recipe.architecture).to(device), process, recipe.parameterisation, recipe.shape, "", recipe.data
+        name,
+        build_unet(recipe.architecture).to(device),
+        process,
+        recipe.parameterisation,
+        recipe.shape,
+        "",
+        recipe.data,
     )
     network = model.network.train().requires_grad_(True)
     averaged = {key: value.clone() for key, value in network.state_dict().items()}
@@ -107,7 +115,7 @@ def train(name: str, folder: Path, every: int = 500, device: str = "cpu") -> Ite
         eps = torch.randn(x0.shape, generator=generator).to(device)
         loss = loss_of(model, x0, (low + (high - low) * strata).double(), eps)
         optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         schedule.step()
@@ -119,7 +127,11 @@ def train(name: str, folder: Path, every: int = 500, device: str = "cpu") -> Ite
             losses.append([step, sum(recent) / len(recent)])
             recent.clear()
             state = {"network": network.state_dict(), "averaged": averaged, "done": step, "losses": losses}
-            state |= {"optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "generator": generator.get_state()}
+            state |= {
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+                "generator": generator.get_state(),
+            }
             torch.save(state, checkpoint.with_suffix(".partial"))
             checkpoint.with_suffix(".partial").replace(checkpoint)
             if step == recipe.steps:
@@ -127,8 +139,11 @@ def train(name: str, folder: Path, every: int = 500, device: str = "cpu") -> Ite
                 checkpoint.unlink()
             network_now = build_unet(recipe.architecture).to(device)
             network_now.load_state_dict(averaged)
-            yield step, recipe.steps, losses[-1][1], NetworkModel(
-                name, network_now, process, recipe.parameterisation, recipe.shape, "", recipe.data
+            yield (
+                step,
+                recipe.steps,
+                losses[-1][1],
+                NetworkModel(name, network_now, process, recipe.parameterisation, recipe.shape, "", recipe.data),
             )
 
 

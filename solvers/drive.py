@@ -47,13 +47,14 @@ def solve(
     problem = replace(Problem.of(model, len(x), noise), start=start)
     finite = torch.ones((), dtype=torch.bool, device=x.device)
     path: list[tuple[float | Tensor, Tensor]] = [(float(grid[0]), x)] if keep_path else []
-    for t, x in info.method(problem, x, grid, **options):
-        finite &= torch.isfinite(x).all()
+    end = x
+    for t, end in info.method(problem, x, grid, **options):
+        finite &= torch.isfinite(end).all()
         if keep_path:
-            path.append((t, x))
+            path.append((t, end))
         if progress is not None:
             progress(float(torch.as_tensor(t).min()))
     if denoise:
-        x = problem.denoise(x, float(grid[-1]))
-        finite &= torch.isfinite(x).all()
-    return Solution(x, problem.count, bool(finite), tuple(path))
+        end = problem.denoise(end, float(grid[-1]))
+        finite &= torch.isfinite(end).all()
+    return Solution(end, problem.count, bool(finite), tuple(path))

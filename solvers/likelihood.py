@@ -19,7 +19,7 @@ from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.model import ExactModel, Model
 from scorebench.reference_models.parameterisation import broadcast
 
-from .facts import Step, SolverInfo
+from .facts import SolverInfo, Step
 from .problem import Count, Problem
 from .registry import check_options
 
@@ -97,13 +97,17 @@ def log_likelihood(
     """
     options = check_options(info, options or {})
     if info.stochastic(options):
-        raise UsageError(f"likelihood needs a deterministic solver, got {info.id} with {options or 'its default options'}")
+        raise UsageError(
+            f"likelihood needs a deterministic solver, got {info.id} with {options or 'its default options'}"
+        )
     if not bool((torch.diff(grid) > 0).all()):
         raise UsageError("likelihood walks from data to noise: its grid must increase")
     if probes is None and not isinstance(model, ExactModel):
         raise UsageError(f"likelihood of {model.name} needs probes: its trace has no closed form")
     kind = AugmentedProblem if info.adaptive else TracedProblem
-    problem = kind(model, Count(torch.zeros(len(x), dtype=torch.int64)), probes=None if probes is None else probes.to(x))
+    problem = kind(
+        model, Count(torch.zeros(len(x), dtype=torch.int64)), probes=None if probes is None else probes.to(x)
+    )
     walk = _with_column if info.adaptive else _by_quadrature
     latents, integral = walk(problem, info, grid, x, options)
     return LogLikelihood(_log_p(model, grid, latents, integral), latents, problem.count)
@@ -146,7 +150,6 @@ def _by_quadrature(
 def _with_column(
     problem: TracedProblem, info: SolverInfo, grid: Tensor, x: Tensor, options: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    state = torch.cat([x.flatten(1), torch.zeros(len(x), 1).to(x)], 1)
-    for _, state in info.method(problem, state, grid, **options):
-        pass
+    start = torch.cat([x.flatten(1), torch.zeros(len(x), 1).to(x)], 1)
+    *_, (_, state) = info.method(problem, start, grid, **options)
     return state[:, :-1].reshape(x.shape), state[:, -1].double().cpu()

@@ -14,7 +14,9 @@ MASK = 0xFFFFFFFF
 DEPTH = 14  # bisections of an octave: increments down to 2^-14 of s are those of one path
 
 
-def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def philox(
+    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Philox4x32-10 (Salmon et al. 2011, SC'11): four 32-bit words, held in int64, per counter of four such words."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -29,7 +31,10 @@ def words(seed: int, indices: Tensor, count: int, stream: int, positions: Tensor
     """Random 32-bit words (m, b, count), int64, for positions (m,) int64 of a stream and sample indices (b,)."""
     blocks = torch.arange((count + 3) // 4)
     c0, c1, c2, c3 = torch.broadcast_tensors(
-        blocks + (stream << 24), (positions & MASK)[:, None, None], (positions >> 32 & MASK)[:, None, None], indices[:, None]
+        blocks + (stream << 24),
+        (positions & MASK)[:, None, None],
+        (positions >> 32 & MASK)[:, None, None],
+        indices[:, None],
     )
     return torch.stack(philox((c0, c1, c2, c3), (seed & MASK, seed >> 32 & MASK)), -1).flatten(-2)[..., :count]
 
@@ -90,7 +95,10 @@ class Noise:
         nodes = ((octave + 4096) << 40) + (levels << 32) + cells
         z = self._normals(BRIDGE, nodes)
         length = 2.0**octave
-        left, right = torch.zeros_like(z[0]), math.sqrt(length) * self._normals(OCTAVE, torch.tensor([octave + 4096]))[0]
+        left, right = (
+            torch.zeros_like(z[0]),
+            math.sqrt(length) * self._normals(OCTAVE, torch.tensor([octave + 4096]))[0],
+        )
         for level in range(DEPTH):
             middle = 0.5 * (left + right) + 0.5 * math.sqrt(length) * z[level]
             length *= 0.5

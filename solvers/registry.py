@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,10 @@ def load_plugin(path: str) -> None:
     before = set(SOLVERS)
     spec = importlib.util.spec_from_file_location(f"scorebench_plugin_{file.stem}", file)
     assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # so that its functions know where they were defined
     try:
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        spec.loader.exec_module(module)
     except ValueError as error:
         raise UsageError(f"plugin {path!r}: {error}") from None
     if set(SOLVERS) == before:

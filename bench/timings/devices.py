@@ -21,5 +21,5 @@ def synchronise(device: str) -> None:
 
 def clock() -> float:
     """CPU time, which other processes hardly move; wall time in a process that uses CUDA."""
-    on_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    on_gpu = torch.cuda.is_initialized()
     return time.perf_counter() if on_gpu else time.process_time()

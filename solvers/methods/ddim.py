@@ -14,7 +14,9 @@ from ..update import combine
     "ddim",
     order=1,
     grid="time_uniform",
-    reference=Reference("Song, Meng & Ermon 2021", "Denoising Diffusion Implicit Models", "arXiv:2010.02502", "eq. 12, 16"),
+    reference=Reference(
+        "Song, Meng & Ermon 2021", "Denoising Diffusion Implicit Models", "arXiv:2010.02502", "eq. 12, 16"
+    ),
     aliases=("DDIMScheduler",),
 )
 def ddim(problem: Problem, x: Tensor, grid: Tensor, *, eta: float = 0.0) -> Iterator[Step]:

@@ -9,7 +9,11 @@ from ..facts import Reference, Step, solver
 from ..problem import Problem
 from ..update import combine
 
-PAPER = ("Lu et al. 2022", "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling", "arXiv:2206.00927")
+PAPER = (
+    "Lu et al. 2022",
+    "DPM-Solver: A Fast ODE Solver for Diffusion Probabilistic Model Sampling",
+    "arXiv:2206.00927",
+)
 
 
 @solver("dpm-solver-1", order=1, reference=Reference(*PAPER, "eq. 3.7"))
@@ -32,7 +36,10 @@ def dpm_solver_2(problem: Problem, x: Tensor, grid: Tensor) -> Iterator[Step]:
     lam = p.lam(grid)
     h = torch.diff(lam)
     s = p.t_of_lam(lam[:-1] + 0.5 * h)
-    a_s, b_s = torch.exp(p.log_alpha(s) - p.log_alpha(grid[:-1])).tolist(), (-p.sigma(s) * torch.expm1(0.5 * h)).tolist()
+    a_s, b_s = (
+        torch.exp(p.log_alpha(s) - p.log_alpha(grid[:-1])).tolist(),
+        (-p.sigma(s) * torch.expm1(0.5 * h)).tolist(),
+    )
     a, b = torch.exp(torch.diff(p.log_alpha(grid))).tolist(), (-p.sigma(grid[1:]) * torch.expm1(h)).tolist()
     t, middle = grid.tolist(), s.tolist()
     for n in range(len(t) - 1):

@@ -14,7 +14,10 @@ from ..update import combine
     "dpmpp-2m",
     order=2,
     reference=Reference(
-        "Lu et al. 2022", "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models", "arXiv:2211.01095", "Alg. 2"
+        "Lu et al. 2022",
+        "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
+        "arXiv:2211.01095",
+        "Alg. 2",
     ),
     aliases=("DPMSolverMultistepScheduler", "sample_dpmpp_2m", "DPM-Solver++(2M)", "DPM++ 2M Karras"),
 )

@@ -15,7 +15,9 @@ from ..update import combine
     kind="sde",
     order=1,
     grid="time_uniform",
-    reference=Reference("Song et al. 2021", "Score-Based Generative Modeling through SDEs", "arXiv:2011.13456", "appendix D"),
+    reference=Reference(
+        "Song et al. 2021", "Score-Based Generative Modeling through SDEs", "arXiv:2011.13456", "appendix D"
+    ),
     aliases=("EulerMaruyamaPredictor",),
 )
 def euler_maruyama(problem: Problem, x: Tensor, grid: Tensor, *, eta: float = 1.0) -> Iterator[Step]:

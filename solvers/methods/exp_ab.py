@@ -10,7 +10,9 @@ from ..facts import Reference, Step, solver
 from ..problem import Problem
 from ..update import combine
 
-REFERENCE = Reference("Hochbruck & Ostermann 2010", "Exponential integrators", "doi:10.1017/S0962492910000048", "section 2.5")
+REFERENCE = Reference(
+    "Hochbruck & Ostermann 2010", "Exponential integrators", "doi:10.1017/S0962492910000048", "section 2.5"
+)
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)  # exact to round-off for e^{−s} times a cubic on steps up to 5
 
 

@@ -26,7 +26,11 @@ def predictor(problem: Problem, grid: Tensor) -> list[tuple[float, float, float]
 
 
 @solver(
-    "reverse-diffusion", kind="sde", order=1, grid="time_uniform", reference=Reference(*PAPER, "appendix E, eq. 46"),
+    "reverse-diffusion",
+    kind="sde",
+    order=1,
+    grid="time_uniform",
+    reference=Reference(*PAPER, "appendix E, eq. 46"),
     aliases=("ReverseDiffusionPredictor",),
 )
 def reverse_diffusion(problem: Problem, x: Tensor, grid: Tensor) -> Iterator[Step]:
@@ -38,7 +42,12 @@ def reverse_diffusion(problem: Problem, x: Tensor, grid: Tensor) -> Iterator[Ste
 
 
 @solver(
-    "pc", kind="sde", order=None, calls_per_step=2, grid="time_uniform", reference=Reference(*PAPER, "Alg. 2–5"),
+    "pc",
+    kind="sde",
+    order=None,
+    calls_per_step=2,
+    grid="time_uniform",
+    reference=Reference(*PAPER, "Alg. 2–5"),
     aliases=("predictor-corrector", "ScoreSdeVeScheduler"),
 )
 def pc(problem: Problem, x: Tensor, grid: Tensor, *, snr: float = 0.16) -> Iterator[Step]:

@@ -30,7 +30,9 @@ SAFETY, SHRINK, GROW = 0.9, 0.2, 10.0
     order=5,
     calls_per_step=None,
     grid="time_uniform",
-    reference=Reference("Dormand & Prince 1980", "A family of embedded Runge-Kutta formulae", "doi:10.1016/0771-050X(80)90013-3"),
+    reference=Reference(
+        "Dormand & Prince 1980", "A family of embedded Runge-Kutta formulae", "doi:10.1016/0771-050X(80)90013-3"
+    ),
     aliases=("dopri5",),
 )
 def rk45(problem: Problem, x: Tensor, grid: Tensor, *, rtol: float = 1e-3, atol: float = 1e-6) -> Iterator[Step]:

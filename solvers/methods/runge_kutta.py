@@ -23,7 +23,9 @@ class Tableau:
 
     def __post_init__(self) -> None:
         if len(self.a) != len(self.b) or len(self.b) != len(self.c):
-            raise ValueError(f"tableau: {len(self.a)} rows of a, {len(self.b)} of b and {len(self.c)} of c must be equal")
+            raise ValueError(
+                f"tableau: {len(self.a)} rows of a, {len(self.b)} of b and {len(self.c)} of c must be equal"
+            )
         for i, (row, c) in enumerate(zip(self.a, self.c, strict=True)):
             if len(row) != i or abs(sum(row) - c) > 1e-14:
                 raise ValueError(f"tableau: row {i} of a must have {i} entries that sum to c[{i}] = {c}, got {row}")
@@ -80,14 +82,19 @@ def method(tableau: Tableau, variable: Variable, doc: str) -> Method:
 
 
 SONG = Reference("Song et al. 2021", "Score-Based Generative Modeling through SDEs", "arXiv:2011.13456", "eq. 13")
-KARRAS = Reference("Karras et al. 2022", "Elucidating the Design Space of Diffusion-Based Generative Models", "arXiv:2206.00364", "Alg. 1")
+KARRAS = Reference(
+    "Karras et al. 2022",
+    "Elucidating the Design Space of Diffusion-Based Generative Models",
+    "arXiv:2206.00364",
+    "Alg. 1",
+)
 
 solver("euler", order=1, grid="karras", reference=KARRAS, aliases=("EulerDiscreteScheduler", "sample_euler"))(
     method(EULER, SIGMA_HAT, "Euler's method in σ̂ = σ/α, the same map as DDIM.")
 )
-solver("heun", order=2, calls_per_step=2, grid="karras", reference=KARRAS, aliases=("HeunDiscreteScheduler", "sample_heun"))(
-    method(HEUN, SIGMA_HAT, "Heun's method in σ̂ = σ/α, the deterministic EDM sampler.")
-)
+solver(
+    "heun", order=2, calls_per_step=2, grid="karras", reference=KARRAS, aliases=("HeunDiscreteScheduler", "sample_heun")
+)(method(HEUN, SIGMA_HAT, "Heun's method in σ̂ = σ/α, the deterministic EDM sampler."))
 solver("euler-t", order=1, grid="time_uniform", reference=SONG)(
     method(EULER, TIME, "Euler's method in t on the probability-flow ODE.")
 )

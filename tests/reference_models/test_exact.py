@@ -18,7 +18,9 @@ def model(request: pytest.FixtureRequest, process_name: str) -> ExactModel:
 def draws(model: ExactModel, n: int, t: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     x0 = model.samples(n, generator)
-    return model.process.alpha(t) * x0 + model.process.sigma(t) * torch.randn(x0.shape, generator=generator, dtype=DOUBLE)
+    return model.process.alpha(t) * x0 + model.process.sigma(t) * torch.randn(
+        x0.shape, generator=generator, dtype=DOUBLE
+    )
 
 
 def middle(model: ExactModel) -> Tensor:

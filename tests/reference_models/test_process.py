@@ -18,7 +18,11 @@ def times(name: str, n: int = 41) -> Tensor:
 def test_drift_and_diffusion_are_derivatives_of_the_marginal(process_name: str) -> None:
     p, t = make_process(process_name), times(process_name).requires_grad_()
     log_alpha, variance = p.log_alpha(t), p.sigma(t) ** 2
-    f = torch.autograd.grad(log_alpha.sum(), t, allow_unused=True)[0] if log_alpha.requires_grad else torch.zeros_like(t)
+    f = (
+        torch.autograd.grad(log_alpha.sum(), t, allow_unused=True)[0]
+        if log_alpha.requires_grad
+        else torch.zeros_like(t)
+    )
     (slope,) = torch.autograd.grad(variance.sum(), t)
     torch.testing.assert_close(p.f(t), f, rtol=1e-10, atol=1e-12)
     torch.testing.assert_close(p.g2(t), slope - 2 * p.f(t) * variance, rtol=1e-9, atol=1e-12)

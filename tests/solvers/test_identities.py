@@ -10,9 +10,10 @@ from torch import Tensor
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.model import Model
 from scorebench.solvers.drive import solve
+from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import GRIDS, make_grid
 from scorebench.solvers.noise import Noise
-from scorebench.solvers.registry import SOLVERS, find
+from scorebench.solvers.registry import find
 
 DOUBLE = torch.float64
 FIXED_ODE = sorted(info.id for info in SOLVERS.values() if info.kind == "ode" and not info.adaptive)
@@ -57,7 +58,9 @@ def test_heun_is_the_edm_sampler(mixture: Model) -> None:
         guess = y + (s[n + 1] - s[n]) * slope
         again = (guess - mixture.denoise(alpha[n + 1] * guess, grid[n + 1])) / s[n + 1]
         y = y + (s[n + 1] - s[n]) * 0.5 * (slope + again)
-    torch.testing.assert_close(solve(mixture, find("heun"), grid, latents(mixture)).x, alpha[-1] * y, rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(
+        solve(mixture, find("heun"), grid, latents(mixture)).x, alpha[-1] * y, rtol=1e-9, atol=1e-10
+    )
 
 
 def test_dpmpp_2m_on_an_uneven_grid(mixture: Model) -> None:
@@ -136,7 +139,9 @@ def test_gaussian_trajectories_converge_to_the_flow_map(id: str, gaussian: Model
     ends = torch.tensor([p.t_max, p.t_min], dtype=DOUBLE)
     truth = gaussian.flow_map(x, *ends)  # type: ignore[attr-defined]
     coarse, fine = (
-        float((solve(gaussian, find(id), make_grid("logsnr", p, n, p.t_max, p.t_min), x).x - truth).norm(dim=1).median())
+        float(
+            (solve(gaussian, find(id), make_grid("logsnr", p, n, p.t_max, p.t_min), x).x - truth).norm(dim=1).median()
+        )
         for n in (100, 200)
     )
     # at 200 steps in λ the slowest method, Euler in t on a process that is stiff in t, has only begun to converge

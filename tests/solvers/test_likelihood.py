@@ -9,11 +9,12 @@ from scorebench.bench.references import images
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.model import ExactModel, Model
+from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid
 from scorebench.solvers.likelihood import AugmentedProblem, log_likelihood
 from scorebench.solvers.noise import Noise, probes
 from scorebench.solvers.problem import Count
-from scorebench.solvers.registry import SOLVERS, find
+from scorebench.solvers.registry import find
 
 DETERMINISTIC = sorted(info.id for info in SOLVERS.values() if info.kind == "ode")
 DOUBLE = torch.float64
@@ -102,4 +103,6 @@ def test_bad_calls_are_refused() -> None:
     with pytest.raises(UsageError, match="increase"):
         log_likelihood(model, find("ddim"), grid.flip(0), x)
     with pytest.raises(UsageError, match="needs probes"):
-        log_likelihood(load_model("digits-vp"), find("ddim"), grid, images(load_model("digits-vp"), 2, 0, torch.float32))
+        log_likelihood(
+            load_model("digits-vp"), find("ddim"), grid, images(load_model("digits-vp"), 2, 0, torch.float32)
+        )

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from scorebench.reference_models.addresses import load_model
 from scorebench.solvers.drive import solve
+from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid
 from scorebench.solvers.noise import Noise, philox, probes, uniforms
-from scorebench.solvers.registry import SOLVERS
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,11 @@ from scorebench.solvers.registry import SOLVERS
     [  # the known answers that Random123 publishes for philox4x32-10
         ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
         ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
-        ((0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344), (0xA4093822, 0x299F31D0), (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1)),
+        (
+            (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
+            (0xA4093822, 0x299F31D0),
+            (0xD16CFE09, 0x94FDCCEB, 0x5001E420, 0x24126EA1),
+        ),
     ],
 )
 def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], answer: tuple[int, ...]) -> None:
@@ -58,7 +62,10 @@ def test_brownian_increments_have_their_variance(s: float, t: float) -> None:
 
 def test_disjoint_increments_are_independent() -> None:
     noise = Noise(2, torch.arange(5000), (4,))
-    z = [noise.increment(s, t) for s, t in ((0.2, 0.3), (0.3, 0.45), (0.45, 1.7))] + [noise.latents(), noise.independent(0)]
+    z = [noise.increment(s, t) for s, t in ((0.2, 0.3), (0.3, 0.45), (0.45, 1.7))] + [
+        noise.latents(),
+        noise.independent(0),
+    ]
     correlation = torch.corrcoef(torch.stack([part.flatten() for part in z]))
     assert float((correlation - torch.eye(5)).abs().max()) < 5 / 20_000**0.5
 

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from scorebench.reference_models.addresses import load_model
 from scorebench.solvers.drive import solve
+from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid
 from scorebench.solvers.methods.rk45 import DORMAND_PRINCE
 from scorebench.solvers.methods.runge_kutta import EULER, HEUN, Tableau
-from scorebench.solvers.registry import SOLVERS, find
+from scorebench.solvers.registry import find
 
 FIXED = sorted(info.id for info in SOLVERS.values() if info.kind == "ode" and not info.adaptive)
 FIRST, LAST, SAMPLES = 0.8, 0.2, 32
@@ -75,7 +76,14 @@ ORDER_CONDITIONS = {  # sums over trees of b, a and c, with their values, to ord
     2: [("bc", 1 / 2)],
     3: [("bcc", 1 / 3), ("bac", 1 / 6)],
     4: [("bccc", 1 / 4), ("bcac", 1 / 8), ("bacc", 1 / 12), ("baac", 1 / 24)],
-    5: [("bcccc", 1 / 5), ("baacc", 1 / 60), ("baaac", 1 / 120), ("baccc", 1 / 20), ("bccac", 1 / 10), ("bcacc", 1 / 15)],
+    5: [
+        ("bcccc", 1 / 5),
+        ("baacc", 1 / 60),
+        ("baaac", 1 / 120),
+        ("baccc", 1 / 20),
+        ("bccac", 1 / 10),
+        ("bcacc", 1 / 15),
+    ],
 }
 
 
@@ -95,7 +103,12 @@ def test_tableaux_satisfy_their_order_conditions(tableau: Tableau, order: int) -
 
 
 @pytest.mark.parametrize(
-    "pieces", [{"a": ((), (0.5,)), "b": (0.5, 0.5), "c": (0, 1)}, {"a": ((),), "b": (0.9,), "c": (0,)}, {"a": ((),), "b": (1,), "c": ()}]
+    "pieces",
+    [
+        {"a": ((), (0.5,)), "b": (0.5, 0.5), "c": (0, 1)},
+        {"a": ((),), "b": (0.9,), "c": (0,)},
+        {"a": ((),), "b": (1,), "c": ()},
+    ],
 )
 def test_inconsistent_tableaux_are_refused(pieces: dict[str, tuple[float, ...]]) -> None:
     with pytest.raises(ValueError, match="tableau"):

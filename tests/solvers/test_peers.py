@@ -28,7 +28,11 @@ def scheduler(kind: str, grid: Tensor, **options: Any) -> Any:
     cumulative = (process.alpha(grid) ** 2).flip(0).numpy()  # ᾱ, from clean to noisy
     betas = 1 - cumulative / np.concatenate([[1.0], cumulative[:-1]])
     made = getattr(diffusers, kind)(
-        num_train_timesteps=len(betas), trained_betas=betas, timestep_spacing="trailing", prediction_type="epsilon", **options
+        num_train_timesteps=len(betas),
+        trained_betas=betas,
+        timestep_spacing="trailing",
+        prediction_type="epsilon",
+        **options,
     )
     made.set_timesteps(len(betas))
     return made
@@ -52,7 +56,12 @@ def run(made: Any, grid: Tensor, calls: int) -> Tensor:
     ("id", "kind", "options", "calls"),
     [
         ("ddim", "DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}, STEPS),
-        ("dpmpp-2m", "DPMSolverMultistepScheduler", {"lower_order_final": False, "final_sigmas_type": "sigma_min"}, STEPS),
+        (
+            "dpmpp-2m",
+            "DPMSolverMultistepScheduler",
+            {"lower_order_final": False, "final_sigmas_type": "sigma_min"},
+            STEPS,
+        ),
         ("heun", "HeunDiscreteScheduler", {}, 2 * STEPS),
     ],
 )

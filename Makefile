@@ -1,0 +1,54 @@
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+DEMO := results/demo
+ASV := cd .asv/quick && HOME="$$PWD" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ../../$(BIN)/asv
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format bench nightly clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: .venv/.installed ## run the quick suite (it continues where it stopped) and write its report
+	$(BIN)/scorebench run quick --store $(DEMO)
+	$(BIN)/scorebench report --store $(DEMO) --out $(DEMO)/report
+	@echo "open $(DEMO)/report/report.html"
+
+test: .venv/.installed ## run all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed ## check style, types and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: .venv/.installed ## rewrite what `make lint` would complain about, where ruff can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+# Even a dry run of asv records the machine and its list of benchmarks: here under .asv, not in results/asv.
+bench: .venv/.installed ## check the asv suites and call each benchmark once, recording nothing
+	mkdir -p .asv/quick
+	sed -e 's|"results/asv"|"results"|' -e 's|"bench/timings"|"../../bench/timings"|' \
+		-e 's|"repo": "."|"repo": "../.."|' asv.conf.json > .asv/quick/asv.conf.json
+	$(ASV) machine --yes > /dev/null
+	$(ASV) check -E existing:$(CURDIR)/$(BIN)/python
+	$(ASV) run -E existing:$(CURDIR)/$(BIN)/python --quick --dry-run --show-stderr \
+		| grep -v -E 'For parameters:|asv: skipped:|^ *$$'
+
+nightly: lint test ## lint, test, then the standard suite and its report in results/local
+	$(BIN)/scorebench run standard
+	$(BIN)/scorebench report --out results/local/report
+
+clean: ## remove the demo, asv's environments and all caches, but not .venv or results/local
+	rm -rf $(DEMO) .asv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks dist build
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,184 @@
+"""Every figure of a report: quality against cost, likelihoods, and what the samples look like."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import captions, strip
+from .axes import FAILURE_ROWS, GAP, End, end_labels, failures, log_ticks, log_values, note, png
+from .results import Results
+from .style import FAINT, colour, dashes, marker, use_style
+from .verdicts import Verdict, below_floor, with_time
+from .wording import number, slug
+
+CALLS = "network calls per sample (NFE)"
+QUALITY = {
+    "error_median": ("error", "median error to the reference solution, rms per dimension"),
+    "fid": ("fid", "Fréchet distance to the data"),
+    "likelihood_error": ("likelihood", "mean absolute error of −log p, bits/dim"),
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure: its file name, its title, what to conclude, what it shows in words, and the PNG."""
+
+    model: str
+    file: str
+    title: str
+    caption: str
+    alt: str
+    png: bytes
+
+
+def all_pictures(results: Results, calls: Sequence[Verdict], times: Sequence[Verdict]) -> list[Picture]:
+    """The figures of every model for which the store has the cells."""
+    use_style()
+    pictures = []
+    for metric in QUALITY:
+        for model, measure, field, rows in results.principal(metric):
+            verdicts = [v for v in calls if (v.model, v.measure, v.field) == (model, measure, field)]
+            pictures.append(against_calls(results, rows, verdicts))
+    timed = {model: rows for model, _, _, rows in results.principal("time_ms")}
+    for model, _, _, rows in results.principal("error_median"):
+        if model in timed and len(joined := with_time(rows, timed[model])):
+            pictures.append(against_time(joined, timed[model], [v for v in times if v.model == model]))
+    pictures += strips(results)
+    return pictures
+
+
+def strips(results: Results) -> Iterator[Picture]:
+    """The strip of every image model."""
+    for model, arrays in results.strips.items():
+        if (shown := strip.blocks(results, model)) is not None:
+            yield Picture(
+                model,
+                f"strip-{slug(model)}.png",
+                f"{model}: samples from eight latents",
+                captions.of_strip(results, model, shown),
+                f"Images of {model}: one row a solver, blocks of eight for {shown.budgets_in_words()}, "
+                "the reference solution above and real data below.",
+                strip.draw(shown, arrays),
+            )
+
+
+def against_calls(results: Results, rows: pd.DataFrame, verdicts: Sequence[Verdict]) -> Picture:
+    """One measure of one model against network calls."""
+    model, metric, measure = (str(rows[key].iloc[0]) for key in ("model", "metric", "measure"))
+    stem, words = QUALITY[metric]
+    features = slug(measure.removeprefix(metric))
+    if features:
+        words += f", {measure.removeprefix(metric)[1:-1]} features"
+    title = f"{model}: {words.split(',')[0]} against network calls"
+    cells = results.frame.drop_duplicates("cell")
+    same = (cells["model"] == model) & (cells["field"] == rows["field"].iloc[0])
+    same &= cells["pass"] == rows["pass"].iloc[0]
+    if metric == "error_median":
+        same &= cells["kind"] == "ode"
+    failed = cells[same & (cells["status"] == "failed")]
+    image = chart(rows, "nfe_mean", (title, CALLS, words), leaders(verdicts), failed)
+    name = "-".join(part for part in (stem, features, "nfe", slug(model)) if part)
+    return Picture(model, f"{name}.png", title, captions.of_calls(verdicts, metric), alt(rows, title), image)
+
+
+def against_time(joined: pd.DataFrame, timed: pd.DataFrame, verdicts: Sequence[Verdict]) -> Picture:
+    """Median error of one model against milliseconds."""
+    model = str(joined["model"].iloc[0])
+    title = f"{model}: median error against time"
+    axis = f"milliseconds for a batch of {timed['n_samples'].iloc[0]}, median"
+    image = chart(joined, "ms", (title, axis, QUALITY["error_median"][1]), leaders(verdicts), joined.iloc[:0])
+    caption = captions.of_time(verdicts, str(timed["field"].iloc[0]))
+    return Picture(model, f"error-ms-{slug(model)}.png", title, caption, alt(joined, title), image)
+
+
+def leaders(verdicts: Sequence[Verdict]) -> set[str]:
+    """Who is best, or ties with the best, at any budget: drawn strong."""
+    return {label for v in verdicts for label in (v.best, *v.ties)}
+
+
+def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[str], failed: pd.DataFrame) -> bytes:
+    """Lines of `value` against x, one per label, on log axes; words: the title and the names of both axes."""
+    figure = Figure(figsize=(9, 5.4))
+    ax = figure.subplots()
+    room = max(rows["label"].str.len().max(), 12) * 0.0088 + 0.055  # for the names on the right
+    figure.subplots_adjust(left=0.105, right=1 - min(room, 0.4), top=0.91, bottom=0.11)
+    scale(ax, rows, x, failed)
+    ends = []
+    for label, line in rows.sort_values([x, "value"]).groupby("label", sort=False):
+        draw_line(ax, line, x, label in strong)
+        if len(last := line[line["value"] > 0].tail(1)):
+            spot = (float(last[x].iloc[0]), float(last["value"].iloc[0]))
+            ends.append(End(str(label), str(last["solver"].iloc[0]), *spot, label in strong))
+    mark_floor(ax, rows, x)
+    across = failed.assign(budget=failed["budget"].fillna(ax.get_xlim()[1])).groupby("label", sort=False)
+    crosses = {str(label): (str(f["solver"].iloc[0]), sorted(f["budget"].tolist())) for label, f in across}
+    failures(ax, crosses)
+    end_labels(ax, ends)
+    stochastic = "; dashed: stochastic" if (rows["kind"] == "sde").any() else ""
+    note(ax, f"↙ lower left is better; bold: best or tied somewhere{stochastic}")
+    ax.set_title(words[0], pad=12)
+    ax.set(xlabel=words[1], ylabel=words[2])
+    return png(figure)
+
+
+def mark_floor(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    """The real-against-real level, and the cells below it by more than their interval."""
+    for level in sorted(rows["floor"].dropna().unique()):
+        ax.axhline(level, color=FAINT, lw=1.2, ls=(0, (1, 1.5)))
+        text = ax.text(0.012, level, f"floor {number(level)}: real against real", color=FAINT, fontsize=8.5)
+        text.set(transform=ax.get_yaxis_transform(), va="bottom")
+    for _, point in rows[below_floor(rows)].iterrows():
+        spot, tint = (float(point[x]), float(point["value"])), colour(str(point["solver"]))
+        text = ax.annotate("memorisation?", spot, (0, -14), textcoords="offset points", color=tint)
+        text.set(ha="center", fontsize=8.5)
+
+
+def scale(ax: Axes, rows: pd.DataFrame, x: str, failed: pd.DataFrame) -> None:
+    """Limits and ticks with room for the note below and for failures above."""
+    budgets = sorted(float(b) for b in rows["budget"].dropna().unique())
+    across = [*rows[x], *failed["budget"].dropna()]
+    low, high = min(across) / 1.12, max(across) * 1.12
+    ax.set_xscale("log")
+    ax.set_xlim(low, high)
+    log_ticks(ax, low, high, budgets if x == "nfe_mean" else ())
+    marks = [value for value in [*rows["value"], *rows["floor"]] if value > 0]
+    if marks:
+        span = max(max(marks) / min(marks), 4)
+        above = 0.05 + GAP * min(failed["label"].nunique(), FAILURE_ROWS)
+        log_values(ax, min(marks) / span**0.12, max(marks) * span ** (above / (1 - above)))
+
+
+def draw_line(ax: Axes, line: pd.DataFrame, x: str, strong: bool) -> None:
+    """One solver: its line, its markers, and the band between the ends of its intervals."""
+    solver, kind = str(line["solver"].iloc[0]), str(line["kind"].iloc[0])
+    tint = colour(solver)
+    sns.lineplot(
+        data=line,
+        x=x,
+        y="value",
+        color=tint,
+        marker=marker(solver),
+        markersize=7 if strong else 5.5,
+        linestyle=dashes(kind),
+        linewidth=2.2 if strong else 1.2,
+        alpha=1.0 if strong else 0.7,
+        estimator=None,
+        errorbar=None,
+        ax=ax,
+    )
+    low = np.maximum(line["low"].to_numpy(float), ax.get_ylim()[0])
+    ax.fill_between(line[x], low, line["high"].to_numpy(float), color=tint, alpha=0.13, lw=0)
+    if x == "ms":
+        ax.hlines(line["value"], line["ms_low"], line["ms_high"], color=tint, lw=1, alpha=0.8)
+
+
+def alt(rows: pd.DataFrame, title: str) -> str:
+    """The chart in words, for who cannot see it."""
+    ends = rows.sort_values("value").drop_duplicates("label")
+    listed = ", ".join(f"{r['label']} {number(float(r['value']))}" for _, r in ends.iterrows())
+    return f"Line chart. {title}. Smallest value of each solver: {listed}."

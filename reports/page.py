@@ -1,0 +1,187 @@
+"""The report as one self-contained HTML page: what the template shows, in the order of a reader's asking."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from . import tables
+from .captions import suspicion
+from .figures import Picture
+from .results import Results
+from .verdicts import Verdict
+from .wording import count, interval, number, slug, with_interval
+
+HEADINGS = {"error_median": "Median error", "likelihood_error": "Likelihood error"}
+PASSES = {"sample": "Sampling", "likelihood": "Likelihood", "time": "Time"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page and the Markdown say."""
+
+    results: Results
+    calls: Sequence[Verdict]
+    times: Sequence[Verdict]
+    pictures: Sequence[Picture]
+
+    def models(self) -> list[str]:
+        return [str(model) for model in self.results.frame["model"].unique()]
+
+    def leaderboard(self, model: str) -> tuple[list[float], list[tuple[str, list[Verdict | None]]]]:
+        """The budgets, and for each measure its heading and its verdict at each of them."""
+        mine = [v for v in principal(self.results, self.calls) if v.model == model]
+        budgets = sorted({v.budget for v in mine})
+        cells = {(v.measure, v.budget): v for v in mine}
+        measures = dict.fromkeys(v.measure for v in mine)
+        return budgets, [(heading(m), [cells.get((m, budget)) for budget in budgets]) for m in measures]
+
+    def clock(self, model: str) -> list[Verdict]:
+        return [v for v in self.times if v.model == model]
+
+
+def principal(results: Results, calls: Sequence[Verdict]) -> list[Verdict]:
+    """The verdicts of each measure's largest comparison; smaller ones stand in best.csv only."""
+    fields = {
+        (model, measure): field
+        for metric in dict.fromkeys(v.metric for v in calls)
+        for model, measure, field, _ in results.principal(metric)
+    }
+    return [v for v in calls if fields[v.model, v.measure] == v.field]
+
+
+def heading(measure: str) -> str:
+    return HEADINGS.get(measure) or measure.replace("fid[", "FID[")
+
+
+def html(report: Report) -> str:
+    """The page."""
+    folder = Path(__file__).with_name("templates")
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = {
+        "number": number,
+        "count": count,
+        "slug": slug,
+        "link": link,
+        "suspicion": suspicion,
+    }
+    environment.filters.update(filters)
+    environment.globals["interval"] = interval
+    return environment.get_template("report.html.j2").render(**context(report))
+
+
+def context(report: Report) -> dict[str, Any]:
+    """What the template reads."""
+    results = report.results
+    return {
+        "suites": [suite["name"] for suite in results.suites],
+        "run": provenance(results),
+        "missing": results.missing,
+        "cells": results.frame["cell"].nunique(),
+        "models": [section(report, model) for model in report.models()],
+        "suspects": [v for v in principal(results, report.calls) if v.memorisation],
+        "smaller": len(report.calls) > len(principal(results, report.calls)),
+        "troubles": tables.troubles(results).to_dict("records"),
+        "references": bibliography(results),
+    }
+
+
+def section(report: Report, model: str) -> dict[str, Any]:
+    """Everything about one model."""
+    budgets, board = report.leaderboard(model)
+    pictures = [p for p in report.pictures if p.model == model]
+    return {
+        "name": model,
+        "facts": report.results.models.get(model, {}),
+        "budgets": budgets,
+        "board": board,
+        "clock": report.clock(model),
+        "floors": tables.floors(report.results, model),
+        "pictures": [(p, base64.b64encode(p.png).decode()) for p in pictures],
+        "numbers": every_number(report.results, model),
+    }
+
+
+def every_number(results: Results, model: str) -> list[tuple[str, dict[str, Any]]]:
+    """By pass and field: a title, then the headings and the rows of text of a model's finished cells."""
+    wide = tables.summary(results)
+    wide = wide[(wide["model"] == model) & (wide["status"] == "ok")]
+    measures = [str(m) for m in results.frame["measure"].unique() if m]
+    found = []
+    for name, field in wide[["pass", "field"]].drop_duplicates().itertuples(index=False):
+        rows = wide[(wide["pass"] == name) & (wide["field"] == field)]
+        present = [measure for measure in measures if rows[measure].notna().any()]
+        lines = [line(row, present) for _, row in rows.iterrows()]
+        headings = ["solver", "grid", "budget", "calls", *present]
+        found.append((f"{PASSES.get(name, name)} ({field})", {"headings": headings, "rows": lines}))
+    return found
+
+
+def line(row: "pd.Series[Any]", measures: Sequence[str]) -> list[str]:
+    """The text of one cell: who, where, what it spent, and each measure with its interval."""
+    options = "" if row["options"] == "{}" or pd.notna(row["budget"]) else f" {row['options']}"
+    cost = count(float(row["nfe_mean"]))
+    if row["nfe_max"] > row["nfe_mean"]:
+        cost += f" (at most {count(float(row['nfe_max']))})"
+    values = [
+        with_interval(*(float(row.get(f"{measure}{part}", float("nan"))) for part in ("", " low", " high")))
+        for measure in measures
+    ]
+    return [f"{row['label']}{options}", str(row["grid"]), count(float(row["budget"])), cost, *values]
+
+
+def provenance(results: Results) -> dict[str, str]:
+    """Where the numbers come from, each a list of the distinct values in the store."""
+    rows = results.frame
+    started = pd.to_datetime(rows["started"], utc=True, format="ISO8601")
+    days = list(dict.fromkeys(f"{day:%Y-%m-%d}" for day in (started.min(), started.max())))
+    sizes = rows[rows["pass"] == "sample"]["n_samples"].unique()
+
+    def listed(column: str) -> str:
+        return ", ".join(sorted({str(value) for value in rows[column].dropna() if str(value)})) or "–"
+
+    hours = float(rows.drop_duplicates("cell")["seconds"].sum()) / 3600
+    return {
+        "Date": " to ".join(days),
+        "Machine": listed("machine"),
+        "Device": listed("device"),
+        "Threads": listed("threads"),
+        "Commit": listed("commit"),
+        "scorebench": listed("package_version"),
+        "torch": listed("torch_version"),
+        "Samples per cell": ", ".join(str(size) for size in sorted(sizes)) or "–",
+        "Seeds": listed("seed_block"),
+        "State": listed("dtype"),
+        "Time in cells": f"{number(hours)} hours" if hours >= 1 else f"{number(60 * hours)} minutes",
+    }
+
+
+def bibliography(results: Results) -> list[dict[str, Any]]:
+    """The papers of the solvers in the store, once each, with the ids that they define."""
+    used = {str(solver) for solver in results.frame["solver"]}
+    papers: dict[tuple[str, str], dict[str, Any]] = {}
+    for name, facts in sorted(results.solvers.items()):
+        paper = facts.get("reference") or {}
+        if name in used and paper:
+            entry = papers.setdefault((paper["authors"], paper["title"]), {**paper, "solvers": []})
+            entry["solvers"].append(f"{name} ({paper['where']})" if paper.get("where") else name)
+    return sorted(papers.values(), key=lambda paper: str(paper["authors"]))
+
+
+def link(reference: str) -> str:
+    """The address of an arXiv or DOI reference, of a plain link itself; empty otherwise."""
+    kind, _, rest = reference.partition(":")
+    known = {"arxiv": "https://arxiv.org/abs/", "doi": "https://doi.org/"}
+    if kind.lower() in known:
+        return known[kind.lower()] + rest.strip()
+    return reference if reference.startswith(("https://", "http://")) else ""

@@ -1,0 +1,188 @@
+"""Who is best, and who ties with it: differences with intervals corrected for the number of comparisons.
+
+Errors against the reference solution pair by sample: the difference of two medians (of two means for
+likelihoods) has the standard deviation of a bootstrap whose resamples all entrants share. FID has only
+each cell's jackknife interval; the variances of two add, which is safe because cells with common latents
+are positively correlated.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scorebench.reference_models.errors import UsageError
+
+from .results import Arrays, Results
+
+RESAMPLES, BLOCK = 1000, 50
+LEVEL = 0.05
+Statistic = Callable[..., Any]
+PAIRED: dict[str, Statistic] = {"error_median": np.median, "likelihood_error": np.mean}
+RANKED = (*PAIRED, "fid")  # the metrics that decide a budget
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The best entry of one model, measure and budget; `ties` and `memorisation` are labels, best first.
+
+    Where every entrant lies below the floor, nobody is best and the numbers are NaN.
+    """
+
+    model: str
+    metric: str
+    measure: str
+    field: str
+    unit: str
+    n: int
+    budget: float
+    budget_unit: str
+    entrants: int
+    best: str
+    cell: str
+    value: float
+    low: float
+    high: float
+    floor: float
+    nfe: float
+    ties: tuple[str, ...]
+    memorisation: tuple[str, ...]
+
+
+def best_at_each_budget(results: Results) -> list[Verdict]:
+    """One verdict for every model, measure and budget at which at least one cell finished."""
+    verdicts = []
+    for metric in RANKED:
+        for model, _, field, rows in results.groups(metric):
+            cells = results.frame[(results.frame["model"] == model) & (results.frame["field"] == field)]
+            for budget in sorted(cells["budget"].dropna().unique()):
+                entrants = competing(rows, float(budget))
+                if len(entrants):
+                    verdicts.append(decide(entrants, results.arrays, float(budget), "calls"))
+    return verdicts
+
+
+def best_at_each_time(results: Results) -> list[Verdict]:
+    """One verdict on median error for every model and time limit, by the time pass with the largest batch."""
+    verdicts = []
+    timed = {model: rows for model, _, _, rows in results.principal("time_ms")}
+    for model, _, _, rows in results.principal("error_median"):
+        if model not in timed:
+            continue
+        joined = with_time(rows, timed[model])
+        for limit in limits(joined["ms"]):
+            entrants = most_accurate(joined[joined["ms"] <= limit])
+            verdicts.append(decide(entrants, results.arrays, limit, "ms"))
+    return verdicts
+
+
+def with_time(rows: pd.DataFrame, timed: pd.DataFrame) -> pd.DataFrame:
+    """The rows that were also timed with the same options, grid and budget: `ms` between its quartiles."""
+    same = ["solver", "options", "grid", "budget"]
+    columns = {"value": "ms", "low": "ms_low", "high": "ms_high"}
+    return rows.merge(timed[[*same, *columns]].rename(columns=columns), on=same)
+
+
+def limits(ms: "pd.Series[float]") -> Iterator[float]:
+    """Round time limits, 1-2-5, from the first that one cell meets to the first that all meet."""
+    if ms.empty:
+        return
+    for exponent in range(-3, 9):
+        for step in (1, 2, 5):
+            limit = step * 10.0**exponent
+            if limit >= ms.min():
+                yield limit
+            if limit >= ms.max():
+                return
+
+
+def competing(rows: pd.DataFrame, budget: float) -> pd.DataFrame:
+    """Who competes: fixed steps at just this budget, an adaptive method's best tolerance within it."""
+    fits = rows[rows["nfe_max"] <= budget]
+    return most_accurate(fits[(fits["budget"] == budget) | fits["budget"].isna()])
+
+
+def most_accurate(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each label the cell with the smallest value, best first; only finite values compete."""
+    finite: pd.DataFrame = rows[np.isfinite(rows["value"])]
+    return finite.sort_values("value", kind="stable").drop_duplicates("label").reset_index(drop=True)
+
+
+def below_floor(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Which cells are nearer to the data than other real data is, beyond their interval: memorisation?"""
+    return (rows["high"] < rows["floor"]).astype(bool)
+
+
+def decide(entrants: pd.DataFrame, arrays: dict[str, Arrays], budget: float, unit: str) -> Verdict:
+    """The verdict among entrants, best first; an entrant below the floor is named and does not compete.
+
+    UsageError when they were not measured on equally many samples.
+    """
+    flagged = below_floor(entrants)
+    ranked = entrants[~flagged].reset_index(drop=True)
+    top = (entrants if ranked.empty else ranked).iloc[0]
+    value, low, high, floor, nfe = (float(top[key]) for key in ("value", "low", "high", "floor", "nfe_mean"))
+    return Verdict(
+        model=str(top["model"]),
+        metric=str(top["metric"]),
+        measure=str(top["measure"]),
+        field=str(top["field"]),
+        unit=str(top["unit"] or ""),
+        n=int(top["n_samples"]),
+        budget=budget,
+        budget_unit=unit,
+        entrants=len(entrants),
+        best="" if ranked.empty else str(top["label"]),
+        cell="" if ranked.empty else str(top["cell"]),
+        value=np.nan if ranked.empty else value,
+        low=np.nan if ranked.empty else low,
+        high=np.nan if ranked.empty else high,
+        floor=floor,
+        nfe=np.nan if ranked.empty else nfe,
+        ties=() if ranked.empty else tuple(ranked["label"][ties(ranked, arrays)]),
+        memorisation=tuple(entrants["label"][flagged]),
+    )
+
+
+def ties(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> np.ndarray:
+    """Which entrants (k,) tie with the first: the corrected interval of their difference contains 0."""
+    sizes = ranked.drop_duplicates("n_samples")
+    if len(sizes) > 1:
+        first, other = (f"{row['label']} (n = {row['n_samples']})" for _, row in sizes.head(2).iterrows())
+        raise UsageError(f"{ranked['model'][0]}: cannot compare {first} with {other}: only equal n compares")
+    metric = str(ranked["metric"][0])
+    difference = (ranked["value"] - ranked["value"][0]).to_numpy(dtype=float)
+    if metric in PAIRED:
+        sd = paired_sd(aligned(ranked, arrays), PAIRED[metric])
+    else:
+        half = ((ranked["high"] - ranked["low"]) / 2).to_numpy(dtype=float)
+        sd = np.hypot(half, half[0]) / NormalDist().inv_cdf(1 - LEVEL / 2)
+    z = NormalDist().inv_cdf(1 - LEVEL / 2 / max(len(ranked) - 1, 1))
+    tied = ~(difference > z * sd)  # written so that an unknown deviation is a tie
+    tied[0] = False
+    return np.asarray(tied)
+
+
+def aligned(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> np.ndarray:
+    """The absolute errors (k, n) of the entrants, each row in the order of the sample index."""
+    stack, first = [], None
+    for cell in ranked["cell"]:
+        order = np.argsort(arrays[cell]["index"], kind="stable")
+        index = arrays[cell]["index"][order]
+        if first is not None and not np.array_equal(index, first):
+            raise UsageError(f"cells {ranked['cell'][0]} and {cell} hold different samples: they do not pair")
+        first = index
+        stack.append(np.abs(arrays[cell]["error"][order]).astype(float))
+    errors = np.stack(stack)
+    return np.where(np.isfinite(errors), errors, np.inf)
+
+
+def paired_sd(errors: np.ndarray, statistic: Statistic) -> np.ndarray:
+    """Deviation (k,) of statistic(row) − statistic(first row), resamples shared by all rows of (k, n)."""
+    generator, n = np.random.default_rng(0), errors.shape[1]
+    blocks = (generator.integers(n, size=(BLOCK, n)) for _ in range(RESAMPLES // BLOCK))
+    draws = np.concatenate([statistic(errors[:, block], axis=-1) for block in blocks], axis=1)
+    return np.asarray((draws - draws[0]).std(axis=1, ddof=1))

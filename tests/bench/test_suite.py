@@ -1,0 +1,84 @@
+"""Suites: the shipped ones are valid, and what is wrong in the user's is said in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from scorebench.bench.cells import plan
+from scorebench.bench.suite import load_suite, shipped_suites
+from scorebench.reference_models.errors import UsageError
+
+GOOD = """
+name = "mine"
+budgets = [4]
+models = [{ address = "exact:gmm", n = 40 }]
+solvers = [{ id = "DPM++ 2M" }, { id = "pc" }]
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):  # type: ignore[no-untyped-def]
+    def written(text: str) -> str:
+        path = tmp_path / "mine.toml"
+        path.write_text(text)
+        return str(path)
+
+    return written
+
+
+@pytest.mark.parametrize("name", shipped_suites())
+def test_shipped_suites_plan_unique_cells(name: str) -> None:
+    keys = [cell.key for cell in plan(load_suite(name))]
+    assert len(keys) == len(set(keys)) > 100
+
+
+def test_aliases_are_resolved_and_budgets_counted(write) -> None:  # type: ignore[no-untyped-def]
+    cells = plan(load_suite(write(GOOD)))
+    assert [(c.info.id, c.steps, c.config["kind"]) for c in cells] == [("dpmpp-2m", 4, "ode"), ("pc", 2, "sde")]
+
+
+def test_a_budget_holds_the_final_denoise_and_the_last_node() -> None:
+    suite = load_suite("quick").select(["digits-vp"], ["heun"], [10])
+    steps = {cell.config["pass"]: (cell.steps, cell.calls_at_end) for cell in plan(suite)}
+    assert steps == {"sample": (4, 1), "likelihood": (4, 1), "time": (4, 1)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (('"pc"', '"pcc"'), "unknown solver 'pcc': did you mean pc"),
+        (("exact:gmm", "exact:gm"), "unknown model 'exact:gm': did you mean exact:gmm"),
+        (("budgets = [4]", "budgets = ['4']"), "budgets.0: input should be a valid integer, got '4'"),
+        (("budgets = [4]", "budgets = [0]"), "greater than 0, got 0"),
+        (("budgets", "budgts"), "budgets: field required|unknown key 'budgts', did you mean 'budgets'"),
+        (('id = "pc"', 'id = "pc", grd = "karras"'), "unknown key .*grd.*did you mean 'grid'"),
+        (('id = "pc"', 'id = "pc", grid = "karas"'), "unknown grid 'karas': did you mean karras"),
+        (('id = "pc"', 'id = "pc", options = { srn = 0.1 }'), "unknown option of solver pc 'srn': did you mean snr"),
+        (('id = "pc"', 'id = "pc", options = { snr = true }'), "option snr is a float, got True"),
+        (('id = "pc"', 'id = "rk45"'), "rk45 is adaptive, give it a ladder"),
+        (('id = "pc"', 'id = "pc", ladder = [{ snr = 0.1 }]'), "pc has fixed steps"),
+        (("name =", "name ="), None),
+        (("budgets = [4]", "budgets = [4"), "mine.toml"),
+        (('name = "mine"', 'name = "mine"\nlikelihood = { models = ["exact:gauss"] }'), "unknown model in .likelihood"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(write, change: tuple[str, str], message: str | None) -> None:  # type: ignore[no-untyped-def]
+    path = write(GOOD.replace(*change))
+    if message is None:
+        load_suite(path)
+        return
+    with pytest.raises(UsageError, match=message) as caught:
+        plan(load_suite(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_suites_are_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="did you mean quick"):
+        load_suite("quik")
+    with pytest.raises(UsageError, match="no such file"):
+        load_suite("nowhere.toml")
+
+
+def test_one_combination_that_cannot_be_is_an_error() -> None:
+    with pytest.raises(UsageError, match="dpm-solver-3 needs 4 network calls on digits-vp, got budget=3"):
+        load_suite("quick").select(["digits-vp"], ["dpm-solver-3"], [3])

@@ -1,0 +1,104 @@
+"""The command line: what it lists, and one line with exit code 2 for bad input."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from scorebench import cli
+
+PLUGIN = '''
+from scorebench.solvers.facts import Reference, solver
+from scorebench.solvers.update import combine
+
+
+@solver("half-euler", order=None, reference=Reference("Nobody", "Nothing", "none"))
+def half_euler(problem, x, grid):
+    """Half of what Euler's method does."""
+    for now, then in zip(grid.tolist(), grid.tolist()[1:]):
+        x = combine((1.0, x), (0.5 * (then - now), problem.velocity(x, now)))
+        yield then, x
+'''
+
+
+def scorebench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["scorebench", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+        raise SystemExit(0)
+    return int(stopped.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "quik"], "did you mean quick"),
+        (["run", "quick", "--solver", "hoin"], "unknown solver 'hoin': did you mean heun"),
+        (["run", "quick", "--model", "digits-pv"], "unknown model 'digits-pv': did you mean digits-vp"),
+        (["run", "quick", "--model", "exact:gmm?process=vee"], "unknown process 'vee'"),
+        (["run", "quick", "--model", "exact:gmm", "--solver", "heun", "--budget", "1"], "heun needs 2 network calls"),
+        (["run", "quick", "--plugin", "nowhere.py"], "no such file"),
+        (["solvers", "dpmpp_2"], "did you mean dpmpp-2m"),
+        (["models", "exact:gmmm"], "did you mean exact:gmm"),
+        (["train", "digits-pv"], "did you mean digits-vp"),
+        (["reference", "digits-pv"], "did you mean digits-vp"),
+        (["report", "--store", "nowhere"], "scorebench run quick --store nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert scorebench(monkeypatch, *arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err and printed.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())  # nothing was written
+
+
+def test_a_store_that_is_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("kept")
+    arguments = ["run", "quick", "--model", "exact:gmm", "--solver", "ddim", "--budget", "5", "--store", file]
+    assert scorebench(monkeypatch, *arguments) == 2
+    assert "not a writable folder" in capsys.readouterr().err and file.read_text() == "kept"
+
+
+def test_weights_with_another_digest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import shutil
+
+    from scorebench.reference_models import addresses, network
+
+    shutil.copytree(network.WEIGHTS, tmp_path / "weights")
+    weights = tmp_path / "weights" / "digits-vp" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    monkeypatch.setattr(addresses, "WEIGHTS", tmp_path / "weights")
+    assert scorebench(monkeypatch, "models", "digits-vp") == 2
+    assert "sha256" in capsys.readouterr().err
+
+
+def test_a_plugin_is_run_like_any_solver(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from scorebench.solvers.facts import ALIASES, SOLVERS
+
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text(PLUGIN)
+    arguments = ["run", "quick", "--model", "exact:gmm", "--solver", "half-euler", "--budget", "5", "--plugin", plugin]
+    try:
+        assert scorebench(monkeypatch, *arguments, "--store", tmp_path / "store") == 0
+    finally:
+        SOLVERS.pop("half-euler", None)
+        ALIASES.pop("halfeuler", None)
+    assert "2 cells" in capsys.readouterr().out  # a sample and a likelihood
+
+
+def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, expected in (
+        (["solvers"], "dpmpp-2m"),
+        (["solvers", "DPMSolverMultistepScheduler"], "arXiv:2211.01095"),
+        (["models"], "digits-ve"),
+        (["suites"], "quick"),
+        (["doctor"], "torch-fidelity"),
+    ):
+        assert scorebench(monkeypatch, *arguments) == 0
+        assert expected in capsys.readouterr().out
