@@ -93,6 +93,6 @@ class Parameterisation:
             case "999t":
                 return 999 * t
             case "log_sigma":
-                return torch.log(process.sigma(t))
+                return torch.log(process.sigma_hat(t))  # log σ for VE and EDM; −λ for all
             case _:
                 return t

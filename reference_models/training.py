@@ -50,7 +50,8 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("digits-vp", "vp", Parameterisation("epsilon", "none", "999t")),
+        # conditioned on log σ̂: with 999·t the learnt field is so rough in t that no reference solution can be verified
+        Recipe("digits-vp", "vp", Parameterisation("epsilon", "none", "log_sigma")),
         Recipe("digits-ve", "ve", Parameterisation("v", "unit", "log_sigma"), seed=1),
     )
 }
