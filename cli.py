@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -23,7 +23,8 @@ PluginOption = Annotated[list[str], typer.Option("--plugin", help="A Python file
 
 
 def _progress(total: int | None = None) -> Progress:
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+    left = TextColumn("{task.remaining:.0f} left,")
+    columns = (BarColumn(), MofNCompleteColumn(), left, TimeRemainingColumn(), TextColumn("{task.description}"))
     return Progress(*columns, console=console, transient=True)
 
 
@@ -42,6 +43,7 @@ def run(
     model: Annotated[list[str], typer.Option(help="Only this model, or one the suite lacks; repeatable.")] = [],
     solver: Annotated[list[str], typer.Option(help="Only this solver, or one the suite lacks; repeatable.")] = [],
     budget: Annotated[list[int], typer.Option(help="Only this budget of network calls; repeatable.")] = [],
+    grid: Annotated[list[str], typer.Option(help="This time grid instead of each solver's own; repeatable.")] = [],
     plugin: PluginOption = [],
 ) -> None:
     """Measure every cell of a suite that the store lacks. Interrupted, it continues where it stopped."""
@@ -51,7 +53,7 @@ def run(
     from scorebench.bench.store import Store
     from scorebench.bench.suite import load_suite
 
-    chosen = load_suite(suite).select(model, solver, budget)
+    chosen = load_suite(suite).select(model, solver, budget, grid)
     chosen.check()
     with _progress() as progress:
         bar = progress.add_task("", total=len(plan(chosen)))
@@ -61,7 +63,7 @@ def run(
             if not console.is_terminal and done > 0 and progress.tasks[0].completed % 50 < done:
                 console.print(f"{progress.tasks[0].completed:.0f} of {progress.tasks[0].total:.0f} cells, {what}")
 
-        outcome = run_suite(chosen, Store(store), say, partial=bool(model or solver or budget))
+        outcome = run_suite(chosen, Store(store), say, partial=bool(model or solver or budget or grid))
     new = outcome.cells - outcome.reused
     console.print(
         f"suite {chosen.name}: {outcome.cells} cells in {store}, {new} new, {outcome.reused} reused, "
@@ -238,13 +240,22 @@ def _facts(facts: dict[str, Any]) -> None:
     console.print(table)
 
 
+def _refuse(message: str) -> NoReturn:
+    print(f"scorebench: {message}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
 def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except UsageError as error:
-        print(f"scorebench: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("scorebench: interrupted; the same command continues", file=sys.stderr)
+        _refuse(str(error))
+    except (typer.Abort, KeyboardInterrupt):
+        print("scorebench: interrupted; the same command continues where it stopped", file=sys.stderr)
         raise SystemExit(130) from None
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # how the parser of the command line says what is wrong
+            raise
+        _refuse(error.format_message())
+    raise SystemExit(code if isinstance(code, int) else 0)

@@ -11,6 +11,9 @@ from scorebench.reference_models.torchvision_repair import repair
 from .store import Json
 
 GROUPS = 20  # of the delete-group jackknife
+METRICS = tuple(
+    "error_median error_p90 fid excess_fid likelihood_error likelihood_bias nll time_ms cpu_ms time_ratio".split()
+)
 
 
 def row(metric: str, value: float, low: float | None, high: float | None, unit: str, **more: object) -> Json:

@@ -34,7 +34,9 @@ def rows_of(cell: Json, metrics: list[Json], suite: str) -> list[Json]:
         **{k: provenance[k] for k in ("commit", "package_version", "torch_version", "machine", "started", "seconds")},
     }
     empty = {"metric": None, "features": None, "value": None, "low": None, "high": None, "unit": None, "floor": None}
-    return [{**common, **empty, **metric, "message": metric.get("note") or cell["message"]} for metric in metrics or [{}]]
+    return [
+        {**common, **empty, **metric, "message": metric.get("note") or cell["message"]} for metric in metrics or [{}]
+    ]
 
 
 def load_rows(store: Store) -> pd.DataFrame:

@@ -66,7 +66,7 @@ def run_suite(suite: Suite, store: Store, say: Say = lambda what, done: None, pa
         say(f"time {cell_group[0].config['model']} at {cell_group[0].config['budget'] or 'tolerances'}", 0)
         measure_times(cell_group, store)
         say("time", len(cell_group))
-    write_metrics(cells, store, lambda what: say(what, 0))
+    write_metrics(cells, store, suite.metrics, lambda what: say(what, 0))
     statuses = [store.cell(cell.key)["status"] for cell in cells]
     return Outcome(len(cells), len(done), statuses.count("skipped"), statuses.count("failed"))
 
@@ -203,18 +203,19 @@ def _finished(store: Store, cell: Cell) -> bool:
     return bool(kept["status"] != "failed" or kept["message"].startswith("diverged"))
 
 
-def write_metrics(cells: list[Cell], store: Store, progress: Callable[[str], None]) -> None:
-    """The metric rows of every cell, recomputed where the code of the metrics has changed since."""
+def write_metrics(cells: list[Cell], store: Store, wanted: list[str], progress: Callable[[str], None]) -> None:
+    """The wanted metric rows of every cell, recomputed where the code of the metrics has changed since."""
     source = fingerprint("scorebench.bench.quality", "scorebench.bench.features")
     cache: dict[str, Any] = {}
     for cell in cells:
-        identity = key_of([cell.key, source, cell.extractor.digest])
+        identity = key_of([cell.key, source, cell.extractor.digest, wanted])
         kept = store.read_json(f"metrics/{cell.key}.json") if store.has("metrics", cell.key) else {}
         if kept.get("metric_key") == identity:
             continue
         progress(f"metrics of {cell.label()}")
         rows = [] if store.cell(cell.key)["status"] != "ok" else _rows(cell, store, cache)
-        store.write_json(f"metrics/{cell.key}.json", {"metric_key": identity, "rows": rows})
+        kept_rows = [row for row in rows if row["metric"] in wanted]
+        store.write_json(f"metrics/{cell.key}.json", {"metric_key": identity, "rows": kept_rows})
 
 
 def _rows(cell: Cell, store: Store, cache: dict[str, Any]) -> list[Json]:

@@ -12,6 +12,8 @@ from scorebench.reference_models.errors import UsageError, unknown
 from scorebench.solvers.grids import GRIDS
 from scorebench.solvers.registry import check_options, find
 
+from .quality import METRICS
+
 SHIPPED = Path(__file__).with_name("suites")
 
 
@@ -63,10 +65,13 @@ class Suite(Strict):
     solvers: list[SolverEntry] = Field(min_length=1)
     dtype: Literal["float32", "float64"] = "float32"
     seed: int = 0
+    metrics: list[str] = list(METRICS)
     likelihood: Likelihood | None = None
     timing: Timing | None = None
 
-    def select(self, models: list[str], solvers: list[str], budgets: list[int]) -> "Suite":
+    def select(
+        self, models: list[str], solvers: list[str], budgets: list[int], grids: list[str] | None = None
+    ) -> "Suite":
         """The part of the suite that the command line names; UsageError for a name the suite lacks, or one bad combination."""
         change: dict[str, Any] = {}
         if models:
@@ -82,6 +87,9 @@ class Suite(Strict):
             entries = [entry for entry in self.solvers if find(entry.id).id in ids]
             present = {find(entry.id).id for entry in entries}
             change["solvers"] = entries + [SolverEntry(id=id) for id in ids if id not in present]
+        if grids:
+            entries = change.get("solvers", self.solvers)
+            change["solvers"] = [e.model_copy(update={"grid": grid}) for e in entries for grid in grids]
         if budgets:
             change["budgets"] = budgets
         suite = Suite.model_validate(self.model_copy(update=change).model_dump())
@@ -106,6 +114,9 @@ class Suite(Strict):
                 raise UsageError(f"suite {self.name}: {info.id} has fixed steps, give it options instead of a ladder")
             if entry.grid is not None and entry.grid not in GRIDS:
                 raise unknown("grid", entry.grid, GRIDS)
+        for metric in self.metrics:
+            if metric not in METRICS:
+                raise unknown(f"metric in suite {self.name}", metric, METRICS)
         if self.likelihood is not None and self.likelihood.grid not in GRIDS:
             raise unknown("grid", self.likelihood.grid, GRIDS)
         known = [entry.address for entry in self.models]

@@ -37,6 +37,9 @@ def scorebench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         (["run", "quick", "--model", "digits-pv"], "unknown model 'digits-pv': did you mean digits-vp"),
         (["run", "quick", "--model", "exact:gmm?process=vee"], "unknown process 'vee'"),
         (["run", "quick", "--model", "exact:gmm", "--solver", "heun", "--budget", "1"], "heun needs 2 network calls"),
+        (["run", "quick", "--grid", "karas"], "unknown grid 'karas': did you mean karras"),
+        (["run", "quick", "--budget", "many"], "many"),
+        (["ruun"], "ruun"),
         (["run", "quick", "--plugin", "nowhere.py"], "no such file"),
         (["solvers", "dpmpp_2"], "did you mean dpmpp-2m"),
         (["models", "exact:gmmm"], "did you mean exact:gmm"),
@@ -46,7 +49,11 @@ def scorebench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert scorebench(monkeypatch, *arguments) == 2
@@ -55,7 +62,9 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())  # nothing was written
 
 
-def test_a_store_that_is_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_store_that_is_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     file = tmp_path / "file"
     file.write_text("kept")
     arguments = ["run", "quick", "--model", "exact:gmm", "--solver", "ddim", "--budget", "5", "--store", file]
@@ -63,7 +72,9 @@ def test_a_store_that_is_a_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert "not a writable folder" in capsys.readouterr().err and file.read_text() == "kept"
 
 
-def test_weights_with_another_digest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_weights_with_another_digest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     import shutil
 
     from scorebench.reference_models import addresses, network

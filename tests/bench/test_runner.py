@@ -75,7 +75,9 @@ def test_nothing_is_computed_twice(store: Store) -> None:
 
 def test_more_samples_of_the_same_index_agree(store: Store, tmp_path: Path) -> None:
     """The first 30 of 60 samples, and the noise of a stochastic solver, do not depend on how many there are."""
-    few = SUITE.model_copy(update={"models": [ModelEntry(address="exact:gmm", n=30)], "likelihood": None, "timing": None})
+    few = SUITE.model_copy(
+        update={"models": [ModelEntry(address="exact:gmm", n=30)], "likelihood": None, "timing": None}
+    )
     other = Store(tmp_path / "few")
     run_suite(few, other)
     pairs = zip(plan(few), [c for c in plan(SUITE) if c.config["pass"] == "sample"], strict=True)

@@ -57,6 +57,7 @@ def test_a_budget_holds_the_final_denoise_and_the_last_node() -> None:
         (('id = "pc"', 'id = "pc", options = { snr = true }'), "option snr is a float, got True"),
         (('id = "pc"', 'id = "rk45"'), "rk45 is adaptive, give it a ladder"),
         (('id = "pc"', 'id = "pc", ladder = [{ snr = 0.1 }]'), "pc has fixed steps"),
+        (("budgets", 'metrics = ["fidd"]\nbudgets'), "unknown metric in suite mine 'fidd': did you mean fid"),
         (("name =", "name ="), None),
         (("budgets = [4]", "budgets = [4"), "mine.toml"),
         (('name = "mine"', 'name = "mine"\nlikelihood = { models = ["exact:gauss"] }'), "unknown model in .likelihood"),
