@@ -7,7 +7,7 @@ DEMO := results/demo
 ASV := cd .asv/quick && HOME="$$PWD" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ../../$(BIN)/asv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench nightly clean
+.PHONY: help demo test lint format bench baseline nightly clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,9 @@ bench: .venv/.installed ## check the asv suites and call each benchmark once, re
 	$(ASV) check -E existing:$(CURDIR)/$(BIN)/python
 	$(ASV) run -E existing:$(CURDIR)/$(BIN)/python --quick --dry-run --show-stderr \
 		| grep -v -E 'For parameters:|asv: skipped:|^ *$$'
+
+baseline: demo ## commit the demo's tables and the README's picture to results/baseline
+	cp $(DEMO)/report/{best.csv,summary.csv,report.md,error-nfe-digits-vp.png} results/baseline/
 
 nightly: lint test ## lint, test, then the standard suite and its report in results/local
 	$(BIN)/scorebench run standard

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from scorebench.reference_models.errors import UsageError, unknown
 
+HELP = "Measure the numerical methods that turn diffusion models into samples and likelihoods, and compare them."
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split(":")[0]
 )
@@ -257,5 +258,5 @@ def main() -> None:
     except Exception as error:
         if not hasattr(error, "format_message"):  # how the parser of the command line says what is wrong
             raise
-        _refuse(error.format_message())
+        _refuse(" ".join(error.format_message().split()))
     raise SystemExit(code if isinstance(code, int) else 0)

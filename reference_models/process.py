@@ -105,7 +105,7 @@ class SubVP(VP):
     """Sub-variance-preserving: α of VP, σ = 1 − α²; Song et al. 2021, arXiv:2011.13456, eq. 34."""
 
     name: ClassVar[str] = "subvp"
-    t_min_likelihood: float = 1e-3  # σ ≥ 1e-4 here; at 1e-5 it would be 1e-6, below float32 pixels
+    t_min_likelihood: float = 6.2e-3  # σ = 1e-3 here; at 1e-5 it would be 1e-6, below float32 pixels
 
     def sigma(self, t: Tensor) -> Tensor:
         return -torch.expm1(2 * self.log_alpha(t))

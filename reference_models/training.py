@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import digits
 from .errors import unknown
@@ -67,85 +67,103 @@ def loss_of(model: NetworkModel, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     return torch.mean((prediction - from_x0(p.prediction, x0, x, alpha, sigma)) ** 2)
 
 
+class Run:
+    """A training run: the network, its running average, the optimiser and the random stream, all of it resumable."""
+
+    def __init__(self, recipe: Recipe, device: str) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.device = recipe, device
+        self.model = self._model(build_unet(recipe.architecture).to(device))
+        self.network = self.model.network.train().requires_grad_(True)
+        self.averaged = {key: value.clone() for key, value in self.network.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda s: _learning_rate(s, recipe.steps))
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.images = digits.levels("train")
+        self.done = 0
+        self.losses: list[list[float]] = []
+
+    def _model(self, network: nn.Module) -> NetworkModel:
+        r = self.recipe
+        return NetworkModel(r.name, network, make_process(r.process), r.parameterisation, r.shape, "", r.data)
+
+    def averaged_model(self) -> NetworkModel:
+        """The model with the averaged weights, which are what is shipped."""
+        network = build_unet(self.recipe.architecture).to(self.device)
+        network.load_state_dict(self.averaged)
+        return self._model(network)
+
+    def step(self) -> float:
+        """One step of the optimiser on one batch; its loss."""
+        recipe, process = self.recipe, self.model.process
+        rows = torch.randint(len(self.images), (recipe.batch,), generator=self.generator)
+        uniform = torch.rand((recipe.batch, *recipe.shape), generator=self.generator)
+        x0 = digits.dequantise(self.images[rows], uniform).to(self.device)
+        # low-discrepancy times: one in each of `batch` equal parts of the interval
+        shares = (torch.arange(recipe.batch) + torch.rand(1, generator=self.generator)) / recipe.batch
+        eps = torch.randn(x0.shape, generator=self.generator).to(self.device)
+        t = process.t_min_likelihood + (process.t_max - process.t_min_likelihood) * shares
+        loss = loss_of(self.model, x0, t.double(), eps)
+        self.optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.schedule.step()
+        self.done += 1
+        decay = min(recipe.ema, (1 + self.done) / (10 + self.done))
+        for key, value in self.network.state_dict().items():
+            self.averaged[key].lerp_(value, 1 - decay)
+        return loss.item()
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint whole or not at all."""
+        state = {
+            "network": self.network.state_dict(),
+            "averaged": self.averaged,
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "done": self.done,
+            "losses": self.losses,
+        }
+        partial = path.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(path)
+
+    def resume(self, path: Path) -> None:
+        state = torch.load(path, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"])
+        self.averaged, self.done, self.losses = state["averaged"], state["done"], state["losses"]
+
+
 def train(
     name: str, folder: Path, every: int = 500, device: str = "cpu"
 ) -> Iterator[tuple[int, int, float, NetworkModel]]:
     """Train recipe `name` into `folder`, yielding (step, steps, mean loss, averaged model) every so many steps.
 
     A checkpoint beside the results makes the run resumable: it continues after the last yield. The finished folder
-    holds config.json, model.safetensors, digest.txt and loss.csv. ValueError for an unknown name.
+    holds config.json, model.safetensors, digest.txt and loss.csv. UsageError for an unknown name.
     """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
-    recipe = RECIPES[name]
+    run, checkpoint = Run(RECIPES[name], device), folder / "checkpoint.pt"
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    process = make_process(recipe.process)
-    model = NetworkModel(
-        name,
-        build_unet(recipe.architecture).to(device),
-        process,
-        recipe.parameterisation,
-        recipe.shape,
-        "",
-        recipe.data,
-    )
-    network = model.network.train().requires_grad_(True)
-    averaged = {key: value.clone() for key, value in network.state_dict().items()}
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda s: _learning_rate(s, recipe.steps))
-    generator = torch.Generator().manual_seed(recipe.seed)
-    done, losses = 0, []
-    checkpoint = folder / "checkpoint.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        network.load_state_dict(state["network"])
-        averaged, done, losses = state["averaged"], state["done"], state["losses"]
-        optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        generator.set_state(state["generator"])
-    images = digits.levels("train")
-    low, high = process.t_min_likelihood, process.t_max
-    recent: list[float] = []
-    for step in range(done + 1, recipe.steps + 1):
-        rows = torch.randint(len(images), (recipe.batch,), generator=generator)
-        uniform = torch.rand((recipe.batch, *recipe.shape), generator=generator)
-        x0 = digits.dequantise(images[rows], uniform).to(device)
-        # low-discrepancy times: one per stratum of [low, high]
-        strata = (torch.arange(recipe.batch) + torch.rand(1, generator=generator)) / recipe.batch
-        eps = torch.randn(x0.shape, generator=generator).to(device)
-        loss = loss_of(model, x0, (low + (high - low) * strata).double(), eps)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        decay = min(recipe.ema, (1 + step) / (10 + step))
-        for key, value in network.state_dict().items():
-            averaged[key].lerp_(value, 1 - decay)
-        recent.append(loss.item())
-        if step % every == 0 or step == recipe.steps:
-            losses.append([step, sum(recent) / len(recent)])
+        run.resume(checkpoint)
+    steps, recent = run.recipe.steps, []
+    while run.done < steps:
+        recent.append(run.step())
+        if run.done % every == 0 or run.done == steps:
+            run.losses.append([run.done, sum(recent) / len(recent)])
             recent.clear()
-            state = {"network": network.state_dict(), "averaged": averaged, "done": step, "losses": losses}
-            state |= {
-                "optimiser": optimiser.state_dict(),
-                "schedule": schedule.state_dict(),
-                "generator": generator.get_state(),
-            }
-            torch.save(state, checkpoint.with_suffix(".partial"))
-            checkpoint.with_suffix(".partial").replace(checkpoint)
-            if step == recipe.steps:
-                _write(recipe, folder, averaged, losses)
+            run.save(checkpoint)
+            if run.done == steps:
+                _write(run.recipe, folder, run.averaged, run.losses)
                 checkpoint.unlink()
-            network_now = build_unet(recipe.architecture).to(device)
-            network_now.load_state_dict(averaged)
-            yield (
-                step,
-                recipe.steps,
-                losses[-1][1],
-                NetworkModel(name, network_now, process, recipe.parameterisation, recipe.shape, "", recipe.data),
-            )
+            yield run.done, steps, run.losses[-1][1], run.averaged_model()
 
 
 def _learning_rate(step: int, steps: int) -> float:

@@ -46,7 +46,8 @@ class Problem:
 
     def __getitem__(self, rows: Tensor) -> "Problem":
         """The same problem for some rows (k,) of the batch; evaluations are counted for those rows."""
-        return type(self)(self.model, self.count, self.noise, (), rows if self.rows is None else self.rows[rows])
+        noise = None if self.noise is None else self.noise[rows]
+        return type(self)(self.model, self.count, noise, (), rows if self.rows is None else self.rows[rows])
 
     def increment(self, s_from: float, s_to: float) -> Tensor:
         """Standard normal (b, *d) from the Brownian path between two values of the method's clock."""

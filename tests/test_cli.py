@@ -38,7 +38,7 @@ def scorebench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         (["run", "quick", "--model", "exact:gmm?process=vee"], "unknown process 'vee'"),
         (["run", "quick", "--model", "exact:gmm", "--solver", "heun", "--budget", "1"], "heun needs 2 network calls"),
         (["run", "quick", "--grid", "karas"], "unknown grid 'karas': did you mean karras"),
-        (["run", "quick", "--budget", "many"], "many"),
+        (["run", "quick", "--budget", "many"], "--budget"),
         (["ruun"], "ruun"),
         (["run", "quick", "--plugin", "nowhere.py"], "no such file"),
         (["solvers", "dpmpp_2"], "did you mean dpmpp-2m"),
