@@ -170,7 +170,7 @@ def measure_times(cells: list[Cell], store: Store) -> None:
         return
     panel, calls = time_panel(able, anchor_of(able[0]))
     for cell, arrays, spent in zip(able, panel, calls, strict=True):
-        _write(store, cell, {"calls": spent}, arrays, "ok", "", started, threads=cell.config["threads"])
+        _write(store, cell, {"calls": spent}, arrays, "ok", "", started, cell.config["threads"], len(able))
 
 
 def _panels(cells: list[Cell]) -> Iterator[list[Cell]]:
@@ -185,9 +185,10 @@ def _panels(cells: list[Cell]) -> Iterator[list[Cell]]:
 
 def _write(
     store: Store, cell: Cell, counts: Json, arrays: dict[str, np.ndarray], status: str, message: str, started: datetime,
-    threads: int | None = None,
+    threads: int | None = None, share: int = 1,
 ) -> None:  # fmt: skip
     where = provenance(started, threads=threads)
+    where["seconds"] = round(where["seconds"] / share, 3)
     store.write_cell(
         cell.key,
         {"config": cell.config, "counts": counts, "status": status, "message": message, "provenance": where},

@@ -5,18 +5,21 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scorebench.reference_models.model import Model
-from scorebench.solvers.drive import solve
+from scorebench.solvers.drive import Solution, solve
 from scorebench.solvers.noise import Noise
 from scorebench.solvers.registry import find
 
 from .cells import Cell
 from .references import latents
+
+T = TypeVar("T")
 
 
 class RecordedNoise(Noise):
@@ -51,13 +54,13 @@ def threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def clock(work: Callable[[], object]) -> tuple[float, float]:
-    """Wall and process CPU milliseconds of one call, the device synchronised before and after."""
+def clock(work: Callable[[], T]) -> tuple[tuple[float, float], T]:
+    """Wall and process CPU milliseconds of one call, the device synchronised before and after, and what it returned."""
     _synchronise()
     cpu, wall = time.process_time_ns(), time.perf_counter_ns()
-    work()
+    result = work()
     _synchronise()
-    return (time.perf_counter_ns() - wall) / 1e6, (time.process_time_ns() - cpu) / 1e6
+    return ((time.perf_counter_ns() - wall) / 1e6, (time.process_time_ns() - cpu) / 1e6), result
 
 
 def _synchronise() -> None:
@@ -92,15 +95,21 @@ def time_panel(cells: list[Cell], anchor: Cell) -> tuple[list[dict[str, np.ndarr
     jobs = [job(cell) for cell in cells] + [job(anchor), network_call(anchor.model, config["n"], anchor.dtype)]
     shuffler = random.Random(config["seed"])
     with threads(config["threads"]), torch.inference_mode():
-        calls = [int(work().count.calls) for work in jobs[: len(cells)]]  # type: ignore[attr-defined]  # warms up
-        for _ in range(3):
-            jobs[-1]()
-        times = np.zeros((config["rounds"], len(jobs), 2))
+        for cell, work in zip(cells, jobs, strict=False):
+            if cell.config["kind"] == "sde":
+                work()  # draws its noise
+        for work in jobs[-2:]:
+            work()  # warms up
+        times, calls = np.zeros((config["rounds"], len(jobs), 2)), [0] * len(jobs)
         for round_ in range(config["rounds"]):
             for place in shuffler.sample(range(len(jobs)), len(jobs)):
-                times[round_, place] = clock(jobs[place])
+                times[round_, place], result = clock(jobs[place])
+                if isinstance(result, Solution):
+                    calls[place] = result.count.calls
     shared = {"anchor_ms": times[:, -2, 0], "network_ms": times[:, -1, 0]}
-    return [{"wall_ms": times[:, i, 0], "cpu_ms": times[:, i, 1], **shared} for i in range(len(cells))], calls
+    return [{"wall_ms": times[:, i, 0], "cpu_ms": times[:, i, 1], **shared} for i in range(len(cells))], calls[
+        : len(cells)
+    ]
 
 
 def anchor_of(cell: Cell) -> Cell:
