@@ -46,7 +46,7 @@ bench: .venv/.installed ## check the asv suites and call each benchmark once, re
 		| grep -v -E 'For parameters:|asv: skipped:|^ *$$'
 
 baseline: demo ## commit the demo's tables and the README's picture to results/baseline
-	cp $(DEMO)/report/{best.csv,summary.csv,report.md,error-nfe-digits-vp.png} results/baseline/
+	cp $(DEMO)/report/{best.csv,summary.csv,error-nfe-digits-vp.png} results/baseline/
 
 nightly: lint test ## lint, test, then the standard suite and its report in results/local
 	$(BIN)/scorebench run standard
