@@ -61,6 +61,8 @@ def run(
 
         def say(what: str, done: int) -> None:
             progress.update(bar, advance=done, description=what)
+            if not console.is_terminal and what.startswith("reference"):
+                console.print(what)
             if not console.is_terminal and done > 0 and progress.tasks[0].completed % 50 < done:
                 console.print(f"{progress.tasks[0].completed:.0f} of {progress.tasks[0].total:.0f} cells, {what}")
 
@@ -136,27 +138,32 @@ def models(address: Annotated[str | None, typer.Argument(help="One model, by add
 
 @app.command()
 def train(
-    model: Annotated[str, typer.Argument(help="digits-vp, digits-ve or digits-cnn.")],
+    model: Annotated[str, typer.Argument(help="A network, classifier or fitted exact model that ships.")],
     out: Annotated[Path | None, typer.Option(help="The folder; beside the shipped weights by default.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
 ) -> None:
     """Train a shipped model again, with a loss curve and a sample sheet as it goes. Killed, it resumes."""
     import torch
 
-    from scorebench.bench.model_card import write_card
-    from scorebench.reference_models import classifier
+    from scorebench.bench.model_card import write_card, write_exact_card
+    from scorebench.reference_models import classifier, ppca
     from scorebench.reference_models.network import WEIGHTS
     from scorebench.reference_models.training import RECIPES
     from scorebench.reference_models.training import train as train_network
 
     torch.set_num_threads(threads)
     folder = out or WEIGHTS / model
-    if model == classifier.NAME:
-        share, count = classifier.train_classifier(folder)
-        console.print(f"{model}: {share:.1%} of {count} held-out digits right, weights in {folder}")
+    if model in classifier.RECIPES:
+        for line in classifier.train_classifier(model, folder):
+            console.print(line)
+        return
+    if model in (ppca.PPCA, ppca.GAUSSIAN):
+        for line in (ppca.train_ppca if model == ppca.PPCA else ppca.train_gaussian)(folder):
+            console.print(line)
+        write_exact_card(model, folder)
         return
     if model not in RECIPES:
-        raise unknown("model to train", model, [*RECIPES, classifier.NAME])
+        raise unknown("model to train", model, [*RECIPES, *classifier.RECIPES, ppca.PPCA, ppca.GAUSSIAN])
     with _progress() as progress:
         bar = progress.add_task(f"training {model}", total=RECIPES[model].steps)
         for step, steps, loss, averaged in train_network(model, folder):
@@ -168,12 +175,16 @@ def train(
 
 
 @app.command()
-def card(model: Annotated[str, typer.Argument(help="A shipped network.")]) -> None:
-    """Draw a shipped network's model card again: loss curve, sample sheet, recipe."""
-    from scorebench.bench.model_card import write_card
+def card(model: Annotated[str, typer.Argument(help="A shipped model.")]) -> None:
+    """Draw a shipped model's card again: loss curve, sample sheet, recipe."""
+    from scorebench.bench.model_card import write_card, write_exact_card
+    from scorebench.reference_models import ppca
     from scorebench.reference_models.network import WEIGHTS, load_network
 
-    write_card(model, WEIGHTS / model, load_network(WEIGHTS / model, model))
+    if model in (ppca.PPCA, ppca.GAUSSIAN):
+        write_exact_card(model, WEIGHTS / model)
+    else:
+        write_card(model, WEIGHTS / model, load_network(WEIGHTS / model, model))
     console.print(f"{model}: card in {WEIGHTS / model}")
 
 

@@ -27,17 +27,19 @@ IDENTITY = Extractor("identity", "identity", lambda x: x.flatten(1).float().cpu(
 
 
 def extractor_of(model: Model) -> Extractor:
-    """The digits classifier's penultimate layer for models of digits; the coordinates themselves for exact models."""
-    if model.data != "digits":
+    """The classifier's penultimate layer for images of a shape that has one; else the coordinates themselves."""
+    name = classifier.name_for(model.shape)
+    if name is None:
         return IDENTITY
-    network, digest = classifier.load_classifier()
+    network, digest = classifier.load_classifier(name)
 
     def extract(x: Tensor) -> np.ndarray:
-        pixels = digits.dequantise(digits.quantise(x.double().cpu())).float()  # the one conversion to the data's levels
         with torch.no_grad():
-            return network.features(pixels).numpy()
+            return np.concatenate(
+                [network.features(classifier.to_levels(name, part)).numpy() for part in x.split(1000)]
+            )
 
-    return Extractor(classifier.NAME, digest, extract)
+    return Extractor(name, digest, extract)
 
 
 def real_features(model: Model) -> np.ndarray | None:
@@ -60,6 +62,13 @@ def floor_features(model: Model, n: int) -> np.ndarray | None:
         return None
     chosen = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:n]
     return extractor_of(model).extract(digits.dequantise(training[chosen]))
+
+
+def real_images(model: Model, n: int) -> np.ndarray:
+    """n images of the data, for a reader to look at (n, *shape)."""
+    if isinstance(model, ExactModel):
+        return np.asarray(model.samples(n, torch.Generator().manual_seed(1)).numpy())
+    return np.asarray(digits.dequantise(digits.levels("heldout")[:n]).numpy())
 
 
 def _exact_draws(model: ExactModel, n: int, seed: int) -> Tensor:

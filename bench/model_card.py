@@ -7,7 +7,9 @@ from pathlib import Path
 import matplotlib
 import torch
 
-from scorebench.reference_models.network import NetworkModel
+from scorebench.reference_models.addresses import load_model
+from scorebench.reference_models.model import ExactModel
+from scorebench.reference_models.network import NetworkModel, folder_digest
 from scorebench.solvers.drive import solve
 from scorebench.solvers.grids import make_grid
 from scorebench.solvers.registry import find
@@ -16,6 +18,21 @@ from .references import latents
 
 matplotlib.use("Agg")
 ROWS, COLUMNS = 6, 16
+EXACT_CARD = """# {name}
+
+An exact model: density, denoiser, trace and samples are closed-form at every t of every process. Its parameters were
+fitted to the 60,000 training images of Fashion-MNIST (28×28 pixels of 256 levels, dequantised uniformly to [−1, 1)).
+
+| | |
+|---|---|
+| address | `exact:{name}`, with `?process=ve` and the like |
+| fit again | `scorebench train {name}` |
+{facts}| digest | `{digest}` |
+
+Exact samples:
+
+![samples](samples.png)
+"""
 
 
 def write_card(name: str, folder: Path, model: NetworkModel) -> None:
@@ -26,18 +43,34 @@ def write_card(name: str, folder: Path, model: NetworkModel) -> None:
         (folder / "card.md").write_text(_text(name, folder))
 
 
-def _draw_samples(model: NetworkModel, path: Path) -> None:
-    from matplotlib import pyplot as plt
+def write_exact_card(name: str, folder: Path) -> None:
+    """Draw samples.png and card.md of an exact model fitted to data; name as in `exact:NAME`."""
+    model = load_model(f"exact:{name}")
+    assert isinstance(model, ExactModel)
+    _draw_sheet(model.samples(ROWS * COLUMNS, torch.Generator().manual_seed(0)).float(), folder / "samples.png")
+    config = json.loads((folder / "config.json").read_text())
+    facts = "".join(f"| {key} | {value} |\n" for key, value in config.items() if key != "name")
+    (folder / "card.md").write_text(EXACT_CARD.format(name=name, facts=facts, digest=folder_digest(folder)))
 
+
+def _draw_samples(model: NetworkModel, path: Path) -> None:
     p = model.process
     with torch.no_grad():
         x = latents(model, ROWS * COLUMNS, 0, torch.float32)
         x = solve(model, find("exp-ab3"), make_grid("logsnr", p, 40, p.t_max, p.t_min), x, denoise=True).x
-    height, width = model.shape[1:]
+    _draw_sheet(x, path)
+
+
+def _draw_sheet(x: torch.Tensor, path: Path) -> None:
+    """Images x (96, 1, h, w) in [−1, 1] as a sheet of six rows."""
+    from matplotlib import pyplot as plt
+
+    height, width = x.shape[-2:]
     tiles = torch.full((ROWS, COLUMNS, height + 2, width + 2), 1.0)
     tiles[:, :, 1:-1, 1:-1] = x.reshape(ROWS, COLUMNS, height, width).clamp(-1, 1)
     sheet = tiles.permute(0, 2, 1, 3).reshape(ROWS * (height + 2), COLUMNS * (width + 2))
-    plt.imsave(path, sheet.numpy().repeat(6, 0).repeat(6, 1), cmap="gray", vmin=-1, vmax=1)
+    zoom = max(1, 48 // height)
+    plt.imsave(path, sheet.numpy().repeat(zoom, 0).repeat(zoom, 1), cmap="gray", vmin=-1, vmax=1)
 
 
 def _draw_loss(folder: Path) -> None:

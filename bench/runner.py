@@ -22,7 +22,7 @@ from scorebench.solvers.problem import Count
 
 from . import references
 from .cells import Cell, plan
-from .features import floor_features, real_features
+from .features import floor_features, real_features, real_images
 from .fingerprint import fingerprint
 from .provenance import provenance
 from .quality import Jackknifed, error_rows, fid_rows, frechet, jackknifed_frechet, likelihood_rows, time_rows
@@ -54,7 +54,7 @@ def run_suite(suite: Suite, store: Store, say: Say = lambda what, done: None, pa
     done = {cell.key for cell in cells if _finished(store, cell)}
     store.check(done)
     store.open_for_writing()
-    _write_facts(suite, store, cells, partial)
+    _write_facts(suite, store, cells, partial, lambda what: say(what, 0))
     missing = [cell for cell in cells if cell.key not in done]
     say("reusing cells of this store", len(cells) - len(missing))
     for cell in missing:
@@ -249,7 +249,7 @@ def _real_sides(cell: Cell, store: Store) -> tuple[np.ndarray | None, float | No
     return real, None if other is None else frechet(other, real), jackknifed_frechet(features, real)
 
 
-def _write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool) -> None:
+def _write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool, progress: Callable[[str], None]) -> None:
     """What reports need beside the cells: the suite, solvers' and models' facts, and what the strips show beside samples."""
     keys = [cell.key for cell in cells]
     if partial and store.has("suites", suite.name):
@@ -272,11 +272,11 @@ def _write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool) -
         old = store.read_json(f"{name}.json")[name] if (store.root / f"{name}.json").exists() else {}
         store.write_json(f"{name}.json", {name: {**old, **new}})
     for cell in {
-        c.config["model"]: c for c in cells if c.model.data == "digits" and c.config["pass"] == "sample"
+        c.config["model"]: c for c in cells if len(c.model.shape) == 3 and c.config["pass"] == "sample"
     }.values():
         slug = re.sub("[^a-z0-9]+", "-", cell.config["model"].lower()).strip("-")
-        reference = _solution(cell, store)
-        real = digits.dequantise(digits.levels("heldout")[:STRIP]).numpy()
+        reference = _solution(cell, store, progress)
+        real = real_images(cell.model, STRIP)
         store.write_npz(f"references/strip-{slug}.npz", {"reference": reference.solution[:STRIP], "real": real})
 
 

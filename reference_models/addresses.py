@@ -2,6 +2,7 @@
 
 digits-vp                          a shipped network
 exact:gmm?process=ve               an exact model, on any process, whose parameters may follow
+    exact:gmm?score_error=0.1          the same with a score that is wrong by a tenth; score_bias likewise
 python:FILE.py:function            a function of the user's own that returns a model
 python:package.module:function
 """
@@ -16,14 +17,23 @@ from urllib.parse import parse_qsl
 
 import torch
 
+from .checkpoint import load_checkpoint
 from .errors import UsageError, unknown
 from .gaussian import gaussian
-from .mixture import mixture
+from .mixture import empirical_digits, gmm
 from .model import ExactModel, Model
 from .network import WEIGHTS, load_network
+from .ppca import gaussian_fashion, ppca_fashion
 from .process import Process, make_process
+from .score_error import WrongScore
 
-EXACT: dict[str, Callable[[Process], ExactModel]] = {"gaussian": gaussian, "gmm": mixture}
+EXACT: dict[str, Callable[[Process], ExactModel]] = {
+    "gaussian": gaussian,
+    "gmm": gmm,
+    "gaussian-fashion": gaussian_fashion,
+    "ppca-fashion": ppca_fashion,
+    "empirical-digits": empirical_digits,
+}
 
 
 def shipped() -> list[str]:
@@ -41,6 +51,9 @@ def load_model(address: str) -> Model:
     kind, _, rest = address.partition(":")
     if kind == "python":
         return _from_python(address, rest)
+    if kind == "diffusers":
+        name, _, query = rest.partition("?")
+        return load_checkpoint(address, name, dict(parse_qsl(query, keep_blank_values=True)))
     if kind == "exact":
         name, _, query = rest.partition("?")
         if name not in EXACT:
@@ -55,11 +68,14 @@ def _exact(address: str, name: str, options: dict[str, str]) -> ExactModel:
     process = options.pop("process", "vp")
     try:
         parameters = {key: float(value) for key, value in options.items()}
+        error, bias = parameters.pop("score_error", 0.0), parameters.pop("score_bias", 0.0)
     except ValueError:
         raise UsageError(
             f"model {address!r}: parameters of a process are numbers, as in exact:gmm?process=ve&sigma_max=80"
         ) from None
     model = EXACT[name](make_process(process, **parameters))
+    if error or bias:
+        model = WrongScore(model, error, bias)
     model.name = address
     return model
 

@@ -1,32 +1,59 @@
-"""The feature extractor for FID on digits: a small classifier whose penultimate layer (32 units) is the features."""
+"""Feature extractors for FID: small classifiers of digits and of garments, the layer before the class scores."""
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from . import digits
+from . import digits, fashion
 from .errors import UsageError
 from .network import WEIGHTS
 
-NAME = "digits-cnn"
+
+@dataclass(frozen=True)
+class Recipe:
+    """A classifier of one data set: its convolutions (the first at full size, each next one halving it) and training."""
+
+    name: str
+    shape: tuple[int, ...]
+    channels: tuple[int, ...]
+    features: int
+    epochs: int
+    batch: int
+    learning_rate: float
+    weight_decay: float
+    mirror: bool  # whether a mirrored image is as good
 
 
-class DigitsClassifier(nn.Module):
-    """Two convolutions and two linear layers; `features` is the layer before the class scores."""
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("digits-cnn", digits.SHAPE, (16, 32), 32, 60, 50, 3e-3, 1e-2, False),
+        Recipe("fashion-cnn", fashion.SHAPE, (16, 32, 64), 64, 14, 128, 2e-3, 1e-2, True),
+    )
+}
 
-    def __init__(self) -> None:
+
+class Classifier(nn.Module):
+    """Convolutions and two linear layers; `features` is the layer before the class scores."""
+
+    def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1), nn.SiLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.SiLU(), nn.Flatten(),
-            nn.Dropout(0.2), nn.Linear(32 * 16, 32),
-        )  # fmt: skip
-        self.head = nn.Linear(32, 10)
+        layers: list[nn.Module] = []
+        for depth, (a, b) in enumerate(pairwise((1, *recipe.channels))):
+            layers += [nn.Conv2d(a, b, 3, stride=2 if depth else 1, padding=1), nn.SiLU()]
+        size = recipe.shape[-1] // 2 ** (len(recipe.channels) - 1)
+        flat = recipe.channels[-1] * size**2
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.2), nn.Linear(flat, recipe.features))
+        self.head = nn.Linear(recipe.features, 10)
 
     def features(self, pixels: Tensor) -> Tensor:
-        """Features (n, 32) of pixels (n, 1, 8, 8) in [−1, 1)."""
+        """Features (n, k) of pixels (n, 1, h, w) in [−1, 1)."""
         return torch.tanh(self.body(pixels))
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -34,54 +61,89 @@ class DigitsClassifier(nn.Module):
         return scores
 
 
-def train_classifier(folder: Path, epochs: int = 60, seed: int = 0) -> tuple[float, int]:
-    """Train on the 1,000 training digits, write weights and digest, and return the held-out accuracy and its count."""
+def name_for(shape: tuple[int, ...]) -> str | None:
+    """The classifier that looks at images of that shape; None where there is none."""
+    return next((recipe.name for recipe in RECIPES.values() if recipe.shape == tuple(shape)), None)
+
+
+def to_levels(name: str, pixels: Tensor) -> Tensor:
+    """The one conversion of samples to the data's levels, given back as bin middles; float32."""
+    data = digits if RECIPES[name].shape == digits.SHAPE else fashion
+    middles: Tensor = data.dequantise(data.quantise(pixels.double().cpu()))
+    return middles.float()
+
+
+def train_classifier(name: str, folder: Path, seed: int = 0) -> Iterator[str]:
+    """Train on the training split, write weights, digest and card, and say how each epoch went."""
     from safetensors.torch import save_file
 
+    recipe = RECIPES[name]
+    data = digits if recipe.shape == digits.SHAPE else fashion
     torch.manual_seed(seed)
-    network = DigitsClassifier()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
-    levels, labels = digits.levels("train"), digits.labels("train")
-    for _ in range(epochs):
-        for rows in torch.randperm(len(levels)).split(50):
-            pixels = digits.dequantise(levels[rows], torch.rand(len(rows), *digits.SHAPE))
+    network = Classifier(recipe)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs)
+    levels, labels = data.levels("train"), data.labels("train")
+    for epoch in range(recipe.epochs):
+        for rows in torch.randperm(len(levels)).split(recipe.batch):
+            pixels = data.dequantise(levels[rows], torch.rand(len(rows), *recipe.shape))
+            if recipe.mirror:
+                pixels[::2] = pixels[::2].flip(-1)
             loss = nn.functional.cross_entropy(network(pixels), labels[rows], label_smoothing=0.05)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
         schedule.step()
+        yield f"{name}: epoch {epoch + 1} of {recipe.epochs}, loss {loss.item():.3f}"
     folder.mkdir(parents=True, exist_ok=True)
     save_file(network.state_dict(), folder / "model.safetensors")
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     (folder / "digest.txt").write_text(digest + "\n")
-    return accuracy(network), len(digits.labels("heldout"))
+    share, count = accuracy(name, network), len(data.labels("heldout"))
+    (folder / "card.md").write_text(
+        CARD.format(name=name, share=share, count=count, digest=digest, seed=seed, r=recipe)
+    )
+    yield f"{name}: {share:.1%} of {count} held-out images right"
 
 
-def accuracy(network: DigitsClassifier) -> float:
-    """Share of the 797 held-out digits that are classified right."""
+CARD = """# {name}
+
+The feature extractor behind `fid[{name}]`: {r.features} units before the class scores of a small classifier
+(convolutions of {r.channels} channels), trained on the training split for {r.epochs} epochs with seed {seed}.
+
+| | |
+|---|---|
+| held-out accuracy | {share:.1%} of {count} |
+| train again | `scorebench train {name}` |
+| sha256 of the weights | `{digest}` |
+"""
+
+
+def accuracy(name: str, network: Classifier) -> float:
+    """Share of the held-out images that are classified right."""
+    data = digits if RECIPES[name].shape == digits.SHAPE else fashion
     network.eval()
     with torch.no_grad():
-        guess = network(digits.dequantise(digits.levels("heldout"))).argmax(1)
-    return float((guess == digits.labels("heldout")).double().mean())
+        parts = data.levels("heldout").split(2000)
+        guess = torch.cat([network(data.dequantise(part).float()).argmax(1) for part in parts])
+    return float((guess == data.labels("heldout")).double().mean())
 
 
 @cache
-def load_classifier(folder: Path = WEIGHTS / NAME) -> tuple[DigitsClassifier, str]:
-    """The shipped classifier and its digest; UsageError when the weights are not those pinned."""
+def load_classifier(name: str, folder: Path | None = None) -> tuple[Classifier, str]:
+    """A shipped classifier and its digest; UsageError when the weights are not those pinned."""
     from safetensors.torch import load_file
 
+    folder = folder or WEIGHTS / name
     try:
-        digest, pinned = (
-            hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
-            (folder / "digest.txt").read_text().strip(),
-        )
+        content, pinned = (folder / "model.safetensors").read_bytes(), (folder / "digest.txt").read_text().strip()
     except OSError as error:
-        raise UsageError(f"{NAME}: no {error.filename}; make it with `scorebench train {NAME}`") from None
+        raise UsageError(f"{name}: no {error.filename}; make it with `scorebench train {name}`") from None
+    digest = hashlib.sha256(content).hexdigest()
     if digest != pinned:
         raise UsageError(
-            f"{NAME}: weights have sha256 {digest[:12]}…, expected {pinned[:12]}…; restore them or `scorebench train {NAME}`"
+            f"{name}: weights have sha256 {digest[:12]}…, expected {pinned[:12]}…; restore them or `scorebench train {name}`"
         )
-    network = DigitsClassifier()
+    network = Classifier(RECIPES[name])
     network.load_state_dict(load_file(folder / "model.safetensors"))
     return network.eval().requires_grad_(False), digest

@@ -1,69 +1,155 @@
-"""`exact:gmm`: a two-dimensional mixture of isotropic Gaussians; denoiser, density, trace and samples at every t."""
+"""Mixtures of low-rank Gaussians: denoiser, density, trace and samples in closed form at every t, at image scale.
+
+Component k is N(m_k, C_k) with C_k = s_k² I + U_k diag(l_k) U_kᵀ, U_k (d, r) orthonormal: a mixture of probabilistic
+PCA (Tipping & Bishop 1999, doi:10.1162/089976699300016728); r = 0 is a mixture of isotropic Gaussians, and s = 0 beside
+it a finite data set. At time t component k is N(αm_k, α²C_k + σ²I), whose variance is v_kj along U_k and v_k elsewhere.
+"""
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from .parameterisation import broadcast
+from . import digits
 from .process import Process
 
 
+@dataclass(frozen=True)
+class Parameters:
+    """The mixture's tensors in one dtype on one device, with what every call needs of them."""
+
+    log_weights: Tensor  # (k,)
+    means: Tensor  # (k, d)
+    variances: Tensor  # s_k² (k,)
+    extra: Tensor  # l_kj (k, r)
+    axes: Tensor  # U as (d, k·r)
+    centres: Tensor  # m_k · U_kj (k, r)
+    square_means: Tensor  # |m_k|² (k,)
+
+
+@dataclass(frozen=True)
+class Components:
+    """Where x stands towards each component at t; the leading dimension of v0, v, g0, g is 1 for one time."""
+
+    p: Parameters
+    log_joint: Tensor  # log w_k N(x; …) (b, k)
+    a: Tensor  # U_kᵀ (x − αm_k) (b, k, r)
+    distance: Tensor  # |x − αm_k|² (b, k)
+    alpha: Tensor  # (., 1)
+    v0: Tensor  # (., k)
+    v: Tensor  # (., k, r)
+
+    @property
+    def responsibilities(self) -> Tensor:
+        return torch.softmax(self.log_joint, 1)
+
+    @property
+    def gains(self) -> tuple[Tensor, Tensor]:
+        """αC_k(α²C_k + σ²)⁻¹ across U_k (., k) and along it (., k, r)."""
+        g0 = self.alpha * self.p.variances / self.v0
+        return g0, self.alpha[..., None] * (self.p.extra + self.p.variances[:, None]) / self.v
+
+
 class Mixture:
-    """Data Σ_k w_k N(m_k, s_k² I), so p_t = Σ_k w_k N(αm_k, v_k I) with v_k = α²s_k² + σ²."""
+    """Data Σ_k w_k N(m_k, C_k) on any process."""
 
     exact = True
     data: str | None = None
 
-    def __init__(self, process: Process, weights: Tensor, means: Tensor, deviations: Tensor) -> None:
-        """`weights` (k,), `means` (k, d), `deviations` s (k,); float64."""
-        self.name, self.process, self.shape = "exact:gmm", process, tuple(means.shape[1:])
+    def __init__(
+        self,
+        process: Process,
+        weights: Tensor,
+        means: Tensor,
+        deviations: Tensor,
+        extra: Tensor | None = None,
+        axes: Tensor | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """`weights` (k,), `means` (k, d), `deviations` s (k,), `extra` l (k, r), `axes` U (k, d, r); float64."""
+        k, d = means.shape
+        self.name, self.process, self.shape = "mixture", process, shape or (d,)
         self.weights, self.means, self.deviations = weights, means, deviations
+        self.extra = means.new_zeros(k, 0) if extra is None else extra
+        self.axes = means.new_zeros(k, d, 0) if axes is None else axes
+        self._cache: dict[tuple[torch.dtype, torch.device], Parameters] = {}
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
-        """D = Σ_k r_k d_k with d_k = m_k + (αs_k²/v_k)(x − αm_k), for x (b, d) and t () or (b,)."""
-        r, d, _, _ = self._components(x, t)
-        return (r[..., None] * d).sum(1)
+        """D = Σ_k r_k (m_k + αC_k(α²C_k + σ²)⁻¹(x − αm_k)), for x (b, *d) and t () or (b,)."""
+        c = self._components(x, t)
+        return self._denoise(x.flatten(1), c).reshape(x.shape)
 
     def denoise_trace(self, x: Tensor, t: Tensor) -> Tensor:
-        """tr ∂D/∂x = Σ_k r_k (d·αs_k²/v_k + d_k·(g_k − ḡ)), g_k = −(x − αm_k)/v_k, (b,)."""
-        r, d, g, gain = self._components(x, t)
-        g_mean = (r[..., None] * g).sum(1, keepdim=True)
-        return (r * (x.shape[1] * gain + (d * (g - g_mean)).sum(-1))).sum(1)
+        """tr ∂D/∂x = Σ_k r_k tr G_k + (σ²/α)(Σ_k r_k |g_k|² − |Σ_k r_k g_k|²), (b,).
+
+        G_k is the gain of component k and g_k = ∇ log N_k the score; the second term is the covariance of r and d_k,
+        since αd_k = x + σ²g_k.
+        """
+        c, flat = self._components(x, t), x.flatten(1)
+        r, (g0, g), d, rank = c.responsibilities, c.gains, flat.shape[1], c.a.shape[2]
+        variance = (self.process.sigma(t) ** 2).to(x)
+        square_scores = c.distance / c.v0**2 + (c.a**2 * (c.v**-2 - c.v0[..., None] ** -2)).sum(-1)
+        alpha = c.alpha[:, 0]
+        mean_score = (c.alpha * self._denoise(flat, c) - flat) / variance.reshape(-1, 1)
+        spread = (r * square_scores).sum(1) - (mean_score**2).sum(1)
+        return (r * ((d - rank) * g0 + g.sum(-1))).sum(1) + variance / alpha * spread
 
     def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
         """log p_t(x) in nats (b,), float64."""
-        return torch.logsumexp(self._log_joint(x.double(), t)[0], 1)
+        return torch.logsumexp(self._components(x.double(), t).log_joint, 1)
 
     def samples(self, n: int, generator: torch.Generator) -> Tensor:
-        """n independent draws of the data (n, d), float64."""
+        """n independent draws of the data (n, *shape), float64."""
         choice = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        z = torch.randn(n, *self.shape, generator=generator, dtype=torch.float64)
-        return self.means[choice] + self.deviations[choice, None] * z
+        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64)
+        x = self.means[choice] + self.deviations[choice, None] * z
+        for k in choice.unique().tolist() if self.extra.shape[1] else []:
+            rows = choice == k
+            y = torch.randn(int(rows.sum()), self.extra.shape[1], generator=generator, dtype=torch.float64)
+            x[rows] += (y * self.extra[k].sqrt()) @ self.axes[k].T
+        return x.reshape(n, *self.shape)
 
-    def _log_joint(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """log w_k N(x; αm_k, v_k) (b, k), x − αm_k (b, k, d), α and v (., k), in the dtype of x."""
-        alpha = broadcast(self.process.alpha(t), self.weights[None])
-        sigma = broadcast(self.process.sigma(t), self.weights[None])
-        v = (alpha**2 * self.deviations**2 + sigma**2).to(x)
-        alpha = alpha.to(x)
-        offset = x[:, None] - alpha[..., None] * self.means.to(x)  # (b, k, d)
-        d = x.shape[1]
-        log_w = torch.log(self.weights).to(x)
-        log_joint = log_w - 0.5 * (offset**2).sum(-1) / v - 0.5 * d * torch.log(2 * math.pi * v)
-        return log_joint, offset, alpha, v
+    def _denoise(self, x: Tensor, c: Components) -> Tensor:
+        r, (g0, g) = c.responsibilities, c.gains
+        along = (r[..., None] * (g - g0[..., None]) * c.a).flatten(1) @ c.p.axes.T
+        return (r * g0).sum(1, keepdim=True) * x + (r * (1 - c.alpha * g0)) @ c.p.means + along
 
-    def _components(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Responsibilities r (b, k), d_k (b, k, d), g_k (b, k, d) and the gain αs_k²/v_k (., k)."""
-        log_joint, offset, alpha, v = self._log_joint(x, t)
-        gain = alpha * (self.deviations**2).to(x) / v
-        return torch.softmax(log_joint, 1), self.means.to(x) + gain[..., None] * offset, -offset / v[..., None], gain
+    def _components(self, x: Tensor, t: Tensor) -> Components:
+        flat, p = x.flatten(1), self._parameters(x)
+        alpha, variance = (c.to(x).reshape(-1, 1) for c in (self.process.alpha(t), self.process.sigma(t) ** 2))
+        v0 = alpha**2 * p.variances + variance
+        v = v0[..., None] + alpha[..., None] ** 2 * p.extra
+        a = (flat @ p.axes).reshape(len(x), *p.extra.shape) - alpha[..., None] * p.centres
+        distance = (flat**2).sum(1, keepdim=True) - 2 * alpha * (flat @ p.means.T) + alpha**2 * p.square_means
+        mahalanobis = distance / v0 + (a**2 * (1 / v - 1 / v0[..., None])).sum(-1)
+        d, rank = flat.shape[1], p.extra.shape[1]
+        log_volume = torch.log(v).sum(-1) + (d - rank) * torch.log(v0) + d * math.log(2 * math.pi)
+        return Components(p, p.log_weights - 0.5 * (mahalanobis + log_volume), a, distance, alpha, v0, v)
+
+    def _parameters(self, x: Tensor) -> Parameters:
+        key = (x.dtype, x.device)
+        if key not in self._cache:
+            axes = self.axes.permute(1, 0, 2).flatten(1)
+            centres = torch.einsum("kd,kdr->kr", self.means, self.axes)
+            square_means = (self.means**2).sum(1)
+            tensors = (self.weights.log(), self.means, self.deviations**2, self.extra, axes, centres, square_means)
+            self._cache[key] = Parameters(*(tensor.to(x).contiguous() for tensor in tensors))
+        return self._cache[key]
 
 
-def mixture(process: Process) -> Mixture:
-    """Five components of unequal weight and width on an uneven ring; nothing about it is symmetric."""
+def gmm(process: Process) -> Mixture:
+    """`exact:gmm`: five components in the plane, of unequal weight and width on an uneven ring; nothing is symmetric."""
     angles = torch.tensor([0.2, 1.3, 2.9, 4.1, 5.3], dtype=torch.float64)
     radii = torch.tensor([0.9, 0.7, 1.0, 0.6, 0.95], dtype=torch.float64)
     means = radii[:, None] * torch.stack([torch.cos(angles), torch.sin(angles)], 1)
     weights = torch.tensor([0.3, 0.15, 0.25, 0.1, 0.2], dtype=torch.float64)
     return Mixture(process, weights, means, torch.tensor([0.1, 0.2, 0.15, 0.12, 0.25], dtype=torch.float64))
+
+
+def empirical_digits(process: Process) -> Mixture:
+    """`exact:empirical-digits`: the 1,000 training digits themselves as data, so D is the memorising optimum."""
+    means = digits.dequantise(digits.levels("train").double()).flatten(1)
+    n = len(means)
+    ones = torch.ones(n, dtype=torch.float64)
+    return Mixture(process, ones / n, means, 0 * ones, shape=digits.SHAPE)

@@ -22,7 +22,7 @@ from .process import Process
 
 Prediction = Literal["epsilon", "x0", "v", "score", "flow"]
 InputScale = Literal["none", "unit"]
-Conditioning = Literal["999t", "log_sigma", "t"]
+Conditioning = Literal["999t", "log_sigma", "sigma", "t"]
 
 
 def to_x0(kind: Prediction, prediction: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -73,6 +73,7 @@ class Parameterisation:
     prediction: Prediction
     input_scale: InputScale = "none"  # "unit" divides x by √(α² + σ²)
     conditioning: Conditioning = "999t"
+    time_scale: float = 1.0  # multiplies t where the network is conditioned on t itself
 
     def __post_init__(self) -> None:
         for value, kind in (
@@ -94,5 +95,7 @@ class Parameterisation:
                 return 999 * t
             case "log_sigma":
                 return torch.log(process.sigma_hat(t))  # log σ for VE and EDM; −λ for all
+            case "sigma":
+                return process.sigma(t)
             case _:
-                return t
+                return self.time_scale * t

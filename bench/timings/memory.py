@@ -2,7 +2,7 @@
 
 import torch
 
-from scorebench.reference_models.mixture import mixture
+from scorebench.reference_models.mixture import gmm
 from scorebench.reference_models.process import make_process
 from scorebench.solvers.drive import solve
 from scorebench.solvers.grids import make_grid
@@ -22,7 +22,7 @@ class Solve:
 
     def setup(self, solver: str, device: str) -> None:
         prepare(device)
-        self.model, self.info = mixture(make_process("vp")), find(solver)
+        self.model, self.info = gmm(make_process("vp")), find(solver)
         process = self.model.process
         self.grid = make_grid(self.info.grid, process, STEPS, process.t_max, process.t_min)
         self.x = Noise(0, torch.arange(BATCH), self.model.shape, torch.float32, device).latents()

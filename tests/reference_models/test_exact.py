@@ -5,13 +5,27 @@ import torch
 from torch import Tensor
 
 from scorebench.reference_models.addresses import load_model
+from scorebench.reference_models.mixture import Mixture
 from scorebench.reference_models.model import ExactModel, model_digest
+from scorebench.reference_models.ppca import orthonormal
+from scorebench.reference_models.process import Process, make_process
 
 DOUBLE = torch.float64
 
 
-@pytest.fixture(params=["gaussian", "gmm"])
+def low_rank(process: Process) -> Mixture:
+    """Three components of rank two in six dimensions: what the mixture on images is, small enough for Jacobians."""
+    g = torch.Generator().manual_seed(5)
+    means, axes = torch.randn(3, 6, generator=g, dtype=DOUBLE), torch.randn(3, 6, 2, generator=g, dtype=DOUBLE)
+    parts = ([0.2, 0.5, 0.3], [0.3, 0.2, 0.4], [[1.0, 0.3], [0.5, 0.2], [0.8, 0.1]])
+    weights, deviations, extra = (torch.tensor(part, dtype=DOUBLE) for part in parts)
+    return Mixture(process, weights, 0.7 * means, deviations, extra, orthonormal(axes))
+
+
+@pytest.fixture(params=["gaussian", "gmm", "low-rank"])
 def model(request: pytest.FixtureRequest, process_name: str) -> ExactModel:
+    if request.param == "low-rank":
+        return low_rank(make_process(process_name))
     return load_model(f"exact:{request.param}?process={process_name}")  # type: ignore[return-value]
 
 
@@ -34,6 +48,49 @@ def test_score_is_the_gradient_of_the_log_density(model: ExactModel) -> None:
     p = model.process
     score = (p.alpha(t) * model.denoise(x, t) - x) / p.sigma(t) ** 2
     torch.testing.assert_close(score, gradient, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["ppca-fashion", "gaussian-fashion", "empirical-digits"])
+def test_score_at_image_scale(name: str, process_name: str) -> None:
+    """On a grid of noise levels, relative to the score's own size: ≤ 1e-10 in float64."""
+    model = load_model(f"exact:{name}?process={process_name}")
+    assert isinstance(model, ExactModel)
+    p = model.process
+    lowest = float(p.lam(torch.tensor(p.t_max, dtype=DOUBLE)))
+    highest = float(p.lam(torch.tensor(p.t_min, dtype=DOUBLE)))
+    for lam in torch.linspace(lowest, min(highest, 4.0), 5, dtype=DOUBLE):
+        t = p.t_of_lam(lam)
+        x = draws(model, 4, t).requires_grad_()
+        (gradient,) = torch.autograd.grad(model.log_prob(x, t).sum(), x)
+        score = (p.alpha(t) * model.denoise(x, t) - x) / p.sigma(t) ** 2
+        assert float(((score - gradient).norm() / gradient.norm()).detach()) < 1e-10
+
+
+def test_images_of_the_exact_models_have_their_shape() -> None:
+    for name, shape in (
+        ("ppca-fashion", (1, 28, 28)),
+        ("gaussian-fashion", (1, 28, 28)),
+        ("empirical-digits", (1, 8, 8)),
+    ):
+        model = load_model(f"exact:{name}")
+        assert isinstance(model, ExactModel) and model.shape == shape
+        x = model.samples(3, torch.Generator().manual_seed(0))
+        assert x.shape == (3, *shape) and float(x.abs().max()) < 3  # Gaussian tails leave [−1, 1)
+        t = middle(model)
+        single, double = model.denoise(x.float(), t), model.denoise(x, t)
+        assert float((single - double).abs().max()) < 1e-4
+
+
+def test_the_memorising_optimum_returns_training_digits() -> None:
+    """Almost without noise, D is the training digit that x came from."""
+    model = load_model("exact:empirical-digits")
+    assert isinstance(model, ExactModel)
+    x = model.samples(20, torch.Generator().manual_seed(1))
+    t = torch.tensor(1e-3, dtype=DOUBLE)
+    noisy = model.process.alpha(t) * x + model.process.sigma(t) * torch.randn(
+        x.shape, generator=torch.Generator().manual_seed(2)
+    )
+    torch.testing.assert_close(model.denoise(noisy, t), x, rtol=0, atol=1e-9)
 
 
 def test_trace_is_that_of_the_jacobian(model: ExactModel) -> None:

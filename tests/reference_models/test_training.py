@@ -53,7 +53,13 @@ def test_edited_weights_are_refused(tmp_path: Path) -> None:
         load_network(tmp_path, "tiny")
 
 
-def test_the_shipped_classifier_is_accurate_and_small() -> None:
-    network, _ = classifier.load_classifier()
-    assert classifier.accuracy(network) > 0.97
-    assert (classifier.WEIGHTS / classifier.NAME / "model.safetensors").stat().st_size < 1_000_000
+@pytest.mark.parametrize(("name", "least"), [("digits-cnn", 0.97), ("fashion-cnn", 0.91)])
+def test_shipped_classifiers_are_accurate_and_small(name: str, least: float) -> None:
+    """The digits' accuracy is measured; that of garments, whose data need not be here, is the card's."""
+    network, digest = classifier.load_classifier(name)
+    card = (classifier.WEIGHTS / name / "card.md").read_text()
+    share = classifier.accuracy(name, network) if name == "digits-cnn" else None
+    stated = float(card.split("held-out accuracy | ")[1].split("%")[0]) / 100
+    assert stated > least and digest in card
+    assert share is None or share == pytest.approx(stated, abs=1e-3)
+    assert (classifier.WEIGHTS / name / "model.safetensors").stat().st_size < 1_000_000
