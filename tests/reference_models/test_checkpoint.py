@@ -175,7 +175,7 @@ def test_a_name_that_is_no_folder_is_asked_of_the_hub(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(
-        UsageError, match="no folder some/model, and the hub gave no such model .no network at all."
+        UsageError, match=r"no folder some/model, and the hub gave no such model .no network at all."
     ) as caught:
         load_model("diffusers:some/model")
     assert "\n" not in str(caught.value)
