@@ -113,7 +113,7 @@ The feature extractor behind `fid[{name}]`: {r.features} units before the class 
 
 | | |
 |---|---|
-| held-out accuracy | {share:.1%} of {count} |
+| held-out accuracy | {share:.2%} of {count} |
 | train again | `scorebench train {name}` |
 | sha256 of the weights | `{digest}` |
 """
