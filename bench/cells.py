@@ -15,7 +15,7 @@ from .features import Extractor, extractor_of
 from .fingerprint import fingerprint_of
 from .provenance import machine, package_version
 from .store import SCHEMA, Json, key_of
-from .suite import SolverEntry, Suite
+from .suite import SolverEntry, Suite, evaluations_per_call, smallest_budget
 
 Pass = Literal["sample", "likelihood", "time"]
 
@@ -39,7 +39,7 @@ class Cell:
         budget = self.config["budget"]
         if budget is None:
             return 1
-        return self.info.steps(budget - self.calls_at_end)
+        return self.info.steps(budget // evaluations_per_call(self.model) - self.calls_at_end)
 
     @property
     def calls_at_end(self) -> int:
@@ -48,7 +48,7 @@ class Cell:
     @property
     def needed(self) -> int:
         """The smallest budget that this solver can use here."""
-        return (self.info.calls_per_step or 1) + self.calls_at_end
+        return smallest_budget(self.info, self.model, self.calls_at_end)
 
     def grid(self) -> torch.Tensor:
         """The times of the solve (n + 1,): decreasing to sample, increasing for likelihood."""

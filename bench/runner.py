@@ -28,7 +28,7 @@ from .provenance import provenance
 from .quality import Jackknifed, error_rows, fid_rows, frechet, jackknifed_frechet, likelihood_rows, time_rows
 from .store import Json, Store, key_of
 from .suite import Suite
-from .timing import anchor_of, time_panel
+from .timing import anchor_of, failure, time_panel
 
 STRIP = 8
 Say = Callable[[str, int], None]  # what is being done, and how many cells it finishes
@@ -79,10 +79,15 @@ def measure(cell: Cell, store: Store, progress: Callable[[str], None]) -> None:
         return
     try:
         arrays, count, message = (_sample if cell.config["pass"] == "sample" else _likelihood)(cell, store, progress)
-    except (RuntimeError, ArithmeticError, MemoryError, ValueError) as error:
-        _write(store, cell, {}, {}, "failed", f"{type(error).__name__}: {str(error).splitlines()[0]}", started)
+    except Exception as error:  # whatever a solver, of the user's too, may raise costs this cell alone
+        _write(store, cell, {}, {}, "failed", cause(error), started)
         return
     _write(store, cell, counts_of(count), arrays, "failed" if message else "ok", message, started)
+
+
+def cause(error: Exception) -> str:
+    """An error as the one line of a row."""
+    return f"{type(error).__name__}: {' '.join(str(error).splitlines()[:1])}"
 
 
 def counts_of(count: Count) -> Json:
@@ -160,16 +165,25 @@ def _fit_dtype(cells: list[Cell]) -> None:
 
 
 def measure_times(cells: list[Cell], store: Store) -> None:
-    """A panel of time cells, interleaved; cells whose budget is too small are skipped."""
+    """A panel of time cells, interleaved; cells whose budget is too small are skipped, those that fail cost themselves."""
     started = datetime.now(UTC)
     able = [cell for cell in cells if cell.steps >= 1]
     for cell in cells:
         if cell.steps < 1:
             _write(store, cell, {}, {}, "skipped", f"needs {cell.needed} network calls", started)
-    if not able:
-        return
-    panel, calls = time_panel(able, anchor_of(able[0]))
-    for cell, arrays, spent in zip(able, panel, calls, strict=True):
+    while able:
+        try:
+            panel, calls = time_panel(able, anchor_of(able[0]))
+            break
+        except Exception:
+            broken = {cell.key: error for cell in able if (error := failure(cell))}
+            for cell in able:
+                if cell.key in broken:
+                    _write(store, cell, {}, {}, "failed", cause(broken[cell.key]), started)
+            if not broken:
+                raise
+            able = [cell for cell in able if cell.key not in broken]
+    for cell, arrays, spent in zip(able, panel, calls, strict=True) if able else ():
         _write(store, cell, {"calls": spent}, arrays, "ok", "", started, cell.config["threads"], len(able))
 
 

@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError, unknown
+from scorebench.reference_models.model import Model
+from scorebench.solvers.facts import SolverInfo
 from scorebench.solvers.grids import GRIDS
 from scorebench.solvers.registry import check_options, find
 
@@ -94,8 +96,8 @@ class Suite(Strict):
             change["budgets"] = budgets
         suite = Suite.model_validate(self.model_copy(update=change).model_dump())
         if len(models) == len(solvers) == len(budgets) == 1:
-            info = find(solvers[0])
-            needed = (info.calls_per_step or 1) + (load_model(models[0]).data is not None)
+            info, model = find(solvers[0]), load_model(models[0])
+            needed = smallest_budget(info, model, calls_at_end=int(model.data is not None))
             if budgets[0] < needed:
                 raise UsageError(f"{info.id} needs {needed} network calls on {models[0]}, got budget={budgets[0]}")
         return suite
@@ -126,6 +128,16 @@ class Suite(Strict):
                     raise unknown(f"model in [{name}] of suite {self.name}", address, known)
         if self.timing is not None and find(self.timing.anchor).adaptive:
             raise UsageError(f"suite {self.name}: the anchor {self.timing.anchor} must have fixed steps, as euler has")
+
+
+def evaluations_per_call(model: Model) -> int:
+    """What one call of the denoiser spends on a sample: 2 under classifier-free guidance."""
+    return int(getattr(model, "evaluations_per_call", 1))
+
+
+def smallest_budget(info: SolverInfo, model: Model, calls_at_end: int) -> int:
+    """The fewest network evaluations that buy one step of a solver and the calls at the end."""
+    return ((info.calls_per_step or 1) + calls_at_end) * evaluations_per_call(model)
 
 
 def shipped_suites() -> list[str]:

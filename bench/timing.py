@@ -78,6 +78,16 @@ def job(cell: Cell) -> Callable[[], object]:
     )
 
 
+def failure(cell: Cell) -> Exception | None:
+    """What running a time cell's solve alone raises; None when it runs."""
+    try:
+        with torch.inference_mode():
+            job(cell)()
+    except Exception as error:
+        return error
+    return None
+
+
 def network_call(model: Model, n: int, dtype: torch.dtype) -> Callable[[], object]:
     x, t = (
         latents(model, n, 0, dtype),

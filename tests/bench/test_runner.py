@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from scorebench.bench import runner
+from scorebench.bench import runner, timing
 from scorebench.bench.cells import plan
 from scorebench.bench.rows import COLUMNS, load_rows
 from scorebench.bench.runner import run_suite
@@ -133,6 +133,24 @@ def test_a_failure_is_a_row_and_stops_nothing(tmp_path: Path, monkeypatch: pytes
     monkeypatch.undo()
     again = run_suite(suite, store)  # the crash is tried again, the divergence is a result
     assert (again.reused, again.failed) == (again.cells - 1, 1)
+
+
+def test_a_solver_that_breaks_in_the_time_pass_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = SUITE.model_copy(update={"likelihood": None, "budgets": [6]})
+    solve = timing.solve
+
+    def broken(model, info, *arguments, **keywords):  # type: ignore[no-untyped-def]
+        if info.id == "exp-ab2":
+            raise KeyError("lost")
+        return solve(model, info, *arguments, **keywords)
+
+    monkeypatch.setattr(timing, "solve", broken)
+    store = Store(tmp_path / "store")
+    assert run_suite(suite, store).failed == 1
+    rows = load_rows(store)
+    timed = rows[rows["pass"] == "time"].drop_duplicates("cell").set_index("solver")
+    assert timed.loc["exp-ab2", "message"] == "KeyError: 'lost'"
+    assert (timed.drop("exp-ab2").status == "ok").all()
 
 
 def test_a_damaged_cell_stops_the_run_before_anything_is_written(store: Store) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scorebench.bench.cells import plan
-from scorebench.bench.suite import load_suite, shipped_suites
+from scorebench.bench.suite import Suite, load_suite, shipped_suites
 from scorebench.reference_models.errors import UsageError
 
 GOOD = """
@@ -78,6 +78,23 @@ def test_unknown_suites_are_answered_with_the_nearest() -> None:
         load_suite("quik")
     with pytest.raises(UsageError, match="no such file"):
         load_suite("nowhere.toml")
+
+
+def test_guidance_spends_the_budget_twice() -> None:
+    """Both halves count, so 10 evaluations are 5 calls."""
+    suite = Suite.model_validate(
+        {
+            "name": "s",
+            "budgets": [10],
+            "models": [{"address": "exact:gmm"}],
+            "solvers": [{"id": "ddim"}, {"id": "heun"}],
+        }
+    )
+    cells = plan(suite)
+    assert [(cell.steps, cell.needed) for cell in cells] == [(10, 1), (5, 2)]
+    for cell in cells:
+        cell.model.evaluations_per_call = 2  # type: ignore[attr-defined]
+    assert [(cell.steps, cell.needed) for cell in cells] == [(5, 2), (2, 4)]
 
 
 def test_one_combination_that_cannot_be_is_an_error() -> None:
