@@ -11,7 +11,7 @@ from scorebench.solvers.facts import SolverInfo
 from scorebench.solvers.grids import make_grid
 from scorebench.solvers.registry import find
 
-from .features import Extractor, extractor_of
+from .features import Extractor, extractor_of, has_data
 from .fingerprint import fingerprint_of
 from .provenance import machine, package_version
 from .store import SCHEMA, Json, key_of
@@ -91,7 +91,7 @@ def plan(suite: Suite) -> list[Cell]:
                 for options, budget in _variants(entry, suite.budgets):
                     config = {"n": sizes[address], **extra, "model": address, "model_digest": digests[address]}
                     cell = make_cell(kind, models[address], entry, options, budget, suite, config)
-                    if kind != "likelihood" or not cell.info.stochastic(options):
+                    if kind != "likelihood" or (has_data(cell.model) and not cell.info.stochastic(options)):
                         cells.setdefault(cell.key, cell)
     return list(cells.values())
 

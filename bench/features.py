@@ -42,11 +42,16 @@ def extractor_of(model: Model) -> Extractor:
     return Extractor(name, digest, extract)
 
 
+def has_data(model: Model) -> bool:
+    """Whether there is data here to compare a model with: its own exact draws, or the data set that it names."""
+    return isinstance(model, ExactModel) or model.data == "digits"
+
+
 def real_features(model: Model) -> np.ndarray | None:
     """Features of the data that samples are compared with: held-out digits, or exact draws of p at t_min; None without data."""
     if isinstance(model, ExactModel):
         return extractor_of(model).extract(_exact_draws(model, REAL, seed=1))
-    if model.data is None:
+    if not has_data(model):
         return None
     return extractor_of(model).extract(digits.dequantise(digits.levels("heldout")))
 
@@ -55,7 +60,7 @@ def floor_features(model: Model, n: int) -> np.ndarray | None:
     """Features of n other real samples, for the floor; None where there are not so many."""
     if isinstance(model, ExactModel):
         return extractor_of(model).extract(_exact_draws(model, n, seed=2))
-    if model.data is None:
+    if not has_data(model):
         return None
     training = digits.levels("train")
     if n > len(training):
@@ -65,7 +70,7 @@ def floor_features(model: Model, n: int) -> np.ndarray | None:
 
 
 def real_images(model: Model, n: int) -> np.ndarray:
-    """n images of the data, for a reader to look at (n, *shape)."""
+    """n images of the data, for a reader to look at (n, *shape); the model must have data."""
     if isinstance(model, ExactModel):
         return np.asarray(model.samples(n, torch.Generator().manual_seed(1)).numpy())
     return np.asarray(digits.dequantise(digits.levels("heldout")[:n]).numpy())

@@ -22,7 +22,7 @@ from scorebench.solvers.problem import Count
 
 from . import references
 from .cells import Cell, plan
-from .features import floor_features, real_features, real_images
+from .features import floor_features, has_data, real_features, real_images
 from .fingerprint import fingerprint
 from .provenance import provenance
 from .quality import Jackknifed, error_rows, fid_rows, frechet, jackknifed_frechet, likelihood_rows, time_rows
@@ -290,8 +290,10 @@ def _write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool, p
     }.values():
         slug = re.sub("[^a-z0-9]+", "-", cell.config["model"].lower()).strip("-")
         reference = _solution(cell, store, progress)
-        real = real_images(cell.model, STRIP)
-        store.write_npz(f"references/strip-{slug}.npz", {"reference": reference.solution[:STRIP], "real": real})
+        strip = {"reference": reference.solution[:STRIP]}
+        if has_data(cell.model):
+            strip["real"] = real_images(cell.model, STRIP)
+        store.write_npz(f"references/strip-{slug}.npz", strip)
 
 
 def _same(config: Json) -> str:

@@ -103,6 +103,36 @@ def test_a_plugin_is_run_like_any_solver(
     assert "2 cells" in capsys.readouterr().out  # a sample and a likelihood
 
 
+MODEL = """
+import torch
+from scorebench.reference_models.process import make_process
+
+
+class Ones:
+    name, data, shape, process = "ones", None, (1, 4, 4), make_process("ve")
+
+    def denoise(self, x, t):
+        return torch.tanh(x)
+
+
+def ones():
+    return Ones()
+"""
+
+
+def test_a_model_of_the_users_runs_and_is_reported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Without data there is no FID and no likelihood, but there are errors, times and pictures."""
+    file = tmp_path / "ones.py"
+    file.write_text(MODEL)
+    chosen = ["--model", f"python:{file}:ones", "--solver", "exp-ab2", "--budget", "5", "--store", tmp_path / "store"]
+    assert scorebench(monkeypatch, "run", "quick", *chosen) == 0
+    assert "2 cells" in (printed := capsys.readouterr().out) and "0 failed" in printed  # a sample and a time
+    assert scorebench(monkeypatch, "report", "--store", tmp_path / "store") == 0
+    assert (tmp_path / "store" / "report" / "report.html").exists()
+
+
 def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, expected in (
         (["solvers"], "dpmpp-2m"),
