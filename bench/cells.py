@@ -86,9 +86,10 @@ def plan(suite: Suite) -> list[Cell]:
         )
     sizes = {entry.address: entry.n for entry in suite.models}
     for kind, addresses, extra in passes:
+        budgets = suite.timing.budgets or suite.budgets if kind == "time" and suite.timing else suite.budgets
         for address in addresses:
             for entry in suite.solvers:
-                for options, budget in _variants(entry, suite.budgets):
+                for options, budget in _variants(entry, budgets):
                     config = {"n": sizes[address], **extra, "model": address, "model_digest": digests[address]}
                     cell = make_cell(kind, models[address], entry, options, budget, suite, config)
                     if kind != "likelihood" or (has_data(cell.model) and not cell.info.stochastic(options)):

@@ -48,9 +48,10 @@ class Likelihood(Strict):
 
 
 class Timing(Strict):
-    """The time pass: on which models, at which batch, how many interleaved rounds, on how many threads."""
+    """The time pass: on which models and budgets (all by default), batch, interleaved rounds, threads and anchor."""
 
     models: list[str]
+    budgets: list[PositiveInt] = []
     batch: PositiveInt = 16
     rounds: PositiveInt = 5
     threads: PositiveInt = 1
@@ -94,6 +95,8 @@ class Suite(Strict):
             change["solvers"] = [e.model_copy(update={"grid": grid}) for e in entries for grid in grids]
         if budgets:
             change["budgets"] = budgets
+            timing = change.get("timing", self.timing)
+            change["timing"] = None if timing is None else timing.model_copy(update={"budgets": []})
         suite = Suite.model_validate(self.model_copy(update=change).model_dump())
         if len(models) == len(solvers) == len(budgets) == 1:
             info, model = find(solvers[0]), load_model(models[0])

@@ -80,6 +80,14 @@ def test_unknown_suites_are_answered_with_the_nearest() -> None:
         load_suite("nowhere.toml")
 
 
+def test_the_time_pass_may_have_budgets_of_its_own() -> None:
+    quick = load_suite("quick")
+    timed = {c.config["budget"] for c in plan(quick) if c.config["pass"] == "time"}
+    assert timed == {5, 10, 20, 35, None}
+    chosen = plan(quick.select(["digits-vp"], ["ddim"], [8]))
+    assert [c.config["budget"] for c in chosen if c.config["pass"] == "time"] == [8, 8]  # ddim and ddim (eta=1)
+
+
 def test_guidance_spends_the_budget_twice() -> None:
     """Both halves count, so 10 evaluations are 5 calls."""
     suite = Suite.model_validate(
