@@ -106,13 +106,21 @@ def _from_python(address: str, rest: str) -> Model:
             f"model {address!r}: {function}() must return an object with name, process, shape, data and denoise(x, t)"
         )
     model.name = address
+    check_model(model)
     return model
 
 
 def check_model(model: Model) -> None:
     """One denoiser call on two samples, so that a model of the user's fails here with one line and not in a long run."""
     x = torch.zeros(2, *model.shape)
-    out = model.denoise(x, torch.tensor(0.5 * (model.process.t_min + model.process.t_max), dtype=torch.float64))
+    t = torch.tensor(0.5 * (model.process.t_min + model.process.t_max), dtype=torch.float64)
+    try:
+        out = model.denoise(x, t)
+    except Exception as error:  # whatever the user's code raises is said in one line
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(
+            f"model {model.name!r}: denoise fails on two samples: {type(error).__name__}: {reason}"
+        ) from None
     if out.shape != x.shape or out.dtype != x.dtype:
         raise UsageError(
             f"model {model.name!r}: denoise maps {tuple(x.shape)} to {tuple(out.shape)}, {out.dtype}; expected the same"

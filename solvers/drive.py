@@ -53,7 +53,7 @@ def solve(
         if keep_path:
             path.append((t, end))
         if progress is not None:
-            progress(float(torch.as_tensor(t).min()))
+            progress(float(torch.as_tensor(t, dtype=torch.float64).min()))
     if denoise:
         end = problem.denoise(end, float(grid[-1]))
         finite &= torch.isfinite(end).all()

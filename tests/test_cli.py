@@ -143,3 +143,24 @@ def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     ):
         assert scorebench(monkeypatch, *arguments) == 0
         assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("tanh(x)", "tanh(x)[:, :, :2]"), "expected the same"),
+        (("tanh(x)", "tanhh(x)"), "denoise fails on two samples"),
+    ],
+)
+def test_a_broken_model_of_the_users_is_one_line(
+    change: tuple[str, str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "ones.py"
+    file.write_text(MODEL.replace(*change))
+    assert scorebench(monkeypatch, "run", "quick", "--model", f"python:{file}:ones", "--store", tmp_path / "store") == 2
+    printed = capsys.readouterr().err
+    assert message in printed and printed.count("\n") == 1 and not (tmp_path / "store").exists()
