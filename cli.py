@@ -119,21 +119,36 @@ def solvers(
 
 
 @app.command()
-def models(address: Annotated[str | None, typer.Argument(help="One model, by address.")] = None) -> None:
-    """List the models, or tell all about one."""
-    from scorebench.reference_models.addresses import addresses, load_model
-    from scorebench.reference_models.model import ExactModel, model_digest
+def models(
+    address: Annotated[str | None, typer.Argument(help="One model, by address.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Draw 96 samples of that model to this PNG file.")] = None,
+) -> None:
+    """List the models, or show one's card and where its sample sheet is."""
+    from rich.markdown import Markdown
 
-    names = addresses() if address is None else [address]
-    table = Table("model", "process", "shape", "truth", "digest")
-    for name in names:
-        model = load_model(name)
-        truth = "exact" if isinstance(model, ExactModel) else f"trained on {model.data}" if model.data else "yours"
-        table.add_row(name, model.process.name, "×".join(map(str, model.shape)), truth, model_digest(model)[:12])
-    console.print(table)
-    if address is not None:
-        model = load_model(address)
-        _facts({"process": model.process, "data": model.data, "digest": model_digest(model)})
+    from scorebench.bench.model_card import card_of, draw_sheet, facts_of
+    from scorebench.reference_models.addresses import addresses, load_model
+
+    if address is None:
+        if sheet is not None:
+            raise UsageError(
+                "--sheet draws one model's samples: name it, as in `scorebench models exact:gmm --sheet gmm.png`"
+            )
+        rows = [facts_of(load_model(name)) for name in addresses()]
+        table = Table("model", *rows[0])
+        for name, row in zip(addresses(), rows, strict=True):
+            table.add_row(name, *row.values())
+        console.print(table)
+        return
+    model = load_model(address)
+    _facts({"model": address, **facts_of(model)})
+    card = card_of(address)
+    if card is not None:
+        console.print(Markdown(card.read_text()))
+        console.print(f"sample sheet: {card.with_name('samples.png')}", soft_wrap=True)
+    if sheet is not None:
+        draw_sheet(model, sheet)
+        console.print(f"sample sheet: {sheet}", soft_wrap=True)
 
 
 @app.command()
@@ -141,14 +156,17 @@ def train(
     model: Annotated[str, typer.Argument(help="A network, classifier or fitted exact model that ships.")],
     out: Annotated[Path | None, typer.Option(help="The folder; beside the shipped weights by default.")] = None,
     threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+    device: Annotated[str, typer.Option(help="Where a network trains: cpu or cuda.")] = "cpu",
+    steps: Annotated[int | None, typer.Option(help="Steps of a network's training, if not the recipe's.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a step, if not the recipe's.")] = None,
 ) -> None:
     """Train a shipped model again, with a loss curve and a sample sheet as it goes. Killed, it resumes."""
     import torch
 
-    from scorebench.bench.model_card import write_card, write_exact_card
+    from scorebench.bench.model_card import draw_sheet, write_card, write_exact_card
     from scorebench.reference_models import classifier, ppca
-    from scorebench.reference_models.network import WEIGHTS
-    from scorebench.reference_models.training import RECIPES
+    from scorebench.reference_models.network import WEIGHTS, load_network
+    from scorebench.reference_models.training import recipe_of
     from scorebench.reference_models.training import train as train_network
 
     torch.set_num_threads(threads)
@@ -162,15 +180,16 @@ def train(
             console.print(line)
         write_exact_card(model, folder)
         return
-    if model not in RECIPES:
-        raise unknown("model to train", model, [*RECIPES, *classifier.RECIPES, ppca.PPCA, ppca.GAUSSIAN])
+    recipe = recipe_of(model, steps, batch)
     with _progress() as progress:
-        bar = progress.add_task(f"training {model}", total=RECIPES[model].steps)
-        for step, steps, loss, averaged in train_network(model, folder):
-            write_card(model, folder, averaged)
+        bar = progress.add_task(f"training {model}", total=recipe.steps)
+        for step, total, loss, averaged in train_network(recipe, folder, device=device):
+            draw_sheet(averaged.to(torch.float32), folder / "samples.png")
             progress.update(bar, completed=step, description=f"training {model}: loss {loss:.4f}, sheet in {folder}")
             if not console.is_terminal:
-                console.print(f"step {step} of {steps}, loss {loss:.4f}")
+                console.print(f"step {step} of {total}, loss {loss:.4f}")
+    with console.status("") as status:
+        write_card(model, folder, load_network(folder, model), progress=status.update)
     console.print(f"{model}: weights, digest and card in {folder}")
 
 
@@ -179,29 +198,39 @@ def card(model: Annotated[str, typer.Argument(help="A shipped model.")]) -> None
     """Draw a shipped model's card again: loss curve, sample sheet, recipe."""
     from scorebench.bench.model_card import write_card, write_exact_card
     from scorebench.reference_models import ppca
+    from scorebench.reference_models.addresses import shipped
     from scorebench.reference_models.network import WEIGHTS, load_network
 
     if model in (ppca.PPCA, ppca.GAUSSIAN):
         write_exact_card(model, WEIGHTS / model)
     else:
-        write_card(model, WEIGHTS / model, load_network(WEIGHTS / model, model))
+        if model not in shipped():
+            raise unknown("model with a card", model, [*shipped(), ppca.PPCA, ppca.GAUSSIAN])
+        with console.status("") as status:
+            write_card(model, WEIGHTS / model, load_network(WEIGHTS / model, model), progress=status.update)
     console.print(f"{model}: card in {WEIGHTS / model}")
 
 
 @app.command()
-def reference(model: Annotated[str, typer.Argument(help="A shipped network.")]) -> None:
+def reference(
+    model: Annotated[str, typer.Argument(help="A shipped network, with its label and guidance if any.")],
+    latents: Annotated[int, typer.Option(help="How many solutions.")] = 512,
+    images: Annotated[int, typer.Option(help="How many likelihoods.")] = 32,
+) -> None:
     """Recompute the committed reference solutions of a shipped network, in float64, by two methods that must agree."""
     import torch
 
     from scorebench.bench.references import commit_references
-    from scorebench.reference_models.addresses import shipped
-    from scorebench.reference_models.network import WEIGHTS, load_network
+    from scorebench.reference_models.addresses import load_model, shipped
+    from scorebench.reference_models.network import NetworkModel
 
-    if model not in shipped():
+    if model.partition("?")[0] not in shipped():
         raise unknown("network", model, shipped())
-    network = load_network(WEIGHTS / model, model).to(torch.float64)
+    network = load_model(model)
+    assert isinstance(network, NetworkModel)
+    network.to(torch.float64)
     with torch.no_grad(), console.status("") as status:
-        solution, likelihood = commit_references(model, network, status.update)
+        solution, likelihood = commit_references(model, network, status.update, latents, images)
     median, worst = sorted(solution.uncertainty)[len(solution.uncertainty) // 2], solution.uncertainty.max()
     console.print(
         f"{model}: {len(solution.solution)} solutions, the two methods differ by {median:.1e} (median), {worst:.1e} (worst) "

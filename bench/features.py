@@ -7,8 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scorebench.reference_models import classifier, digits
+from scorebench.reference_models import classifier
+from scorebench.reference_models.datasets import DATASETS
+from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.model import ExactModel, Model
+from scorebench.reference_models.network import NetworkModel
 from scorebench.reference_models.parameterisation import broadcast
 
 REAL = 4096  # exact draws that stand for the data of an exact model
@@ -44,16 +47,14 @@ def extractor_of(model: Model) -> Extractor:
 
 def has_data(model: Model) -> bool:
     """Whether there is data here to compare a model with: its own exact draws, or the data set that it names."""
-    return isinstance(model, ExactModel) or model.data == "digits"
+    return isinstance(model, ExactModel) or model.data in DATASETS
 
 
 def real_features(model: Model) -> np.ndarray | None:
-    """Features of the data that samples are compared with: held-out digits, or exact draws of p at t_min; None without data."""
+    """Features of the data that samples are compared with: held-out images, or exact draws of p at t_min; None without data."""
     if isinstance(model, ExactModel):
         return extractor_of(model).extract(_exact_draws(model, REAL, seed=1))
-    if not has_data(model):
-        return None
-    return extractor_of(model).extract(digits.dequantise(digits.levels("heldout")))
+    return _shipped(model).heldout if has_data(model) else None
 
 
 def floor_features(model: Model, n: int) -> np.ndarray | None:
@@ -62,18 +63,36 @@ def floor_features(model: Model, n: int) -> np.ndarray | None:
         return extractor_of(model).extract(_exact_draws(model, n, seed=2))
     if not has_data(model):
         return None
-    training = digits.levels("train")
-    if n > len(training):
-        return None
-    chosen = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:n]
-    return extractor_of(model).extract(digits.dequantise(training[chosen]))
+    training = _shipped(model).train
+    return training[:n] if n <= len(training) else None
+
+
+def training_features(model: Model) -> int:
+    """How many training images' features ship of the model's data set."""
+    return len(_shipped(model).train)
 
 
 def real_images(model: Model, n: int) -> np.ndarray:
     """n images of the data, for a reader to look at (n, *shape); the model must have data."""
     if isinstance(model, ExactModel):
         return np.asarray(model.samples(n, torch.Generator().manual_seed(1)).numpy())
-    return np.asarray(digits.dequantise(digits.levels("heldout")[:n]).numpy())
+    return np.asarray(DATASETS[model.data or ""].dequantise(_shipped(model).images[:n]).numpy())
+
+
+def real_levels(model: Model, n: int) -> Tensor:
+    """Integer levels of the first n held-out images of the data set that the model names; UsageError beyond those kept."""
+    images = _shipped(model).images
+    if n > len(images):
+        raise UsageError(f"{n} images of {model.data}: {len(images)} ship with scorebench")
+    return images[:n]
+
+
+def _shipped(model: Model) -> classifier.Real:
+    """What ships of the model's data set, of its class alone where it has one."""
+    name = classifier.name_for(model.shape)
+    assert name is not None
+    label, null = (model.label, model.null) if isinstance(model, NetworkModel) else (None, None)
+    return classifier.real(name, None if label == null else label)
 
 
 def _exact_draws(model: ExactModel, n: int, seed: int) -> Tensor:

@@ -6,14 +6,16 @@ weights, for the first 512 latents and 32 held-out images of seed block 0.
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from scorebench.reference_models import digits
+from scorebench.reference_models.datasets import DATASETS
 from scorebench.reference_models.gaussian import Gaussian
 from scorebench.reference_models.model import ExactModel, Model, model_digest
 from scorebench.reference_models.network import WEIGHTS, NetworkModel
@@ -23,11 +25,11 @@ from scorebench.solvers.likelihood import log_likelihood
 from scorebench.solvers.noise import Noise, probes, uniforms
 from scorebench.solvers.registry import find
 
+from .features import real_levels
 from .fingerprint import fingerprint
 from .store import Store, key_of
 
 Progress = Callable[[str], None]
-COMMITTED = "reference.npz"
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ def images(model: Model, n: int, seed: int, dtype: torch.dtype) -> Tensor:
     if isinstance(model, ExactModel):
         x = model.samples(n, torch.Generator().manual_seed(seed))
     else:
-        x = digits.dequantise(digits.levels("heldout")[:n], uniforms(seed, torch.arange(n), model.shape))
+        uniform = uniforms(seed, torch.arange(n), model.shape)
+        x = DATASETS[model.data or ""].dequantise(real_levels(model, n), uniform)
     return x.float().to(dtype)
 
 
@@ -113,19 +116,26 @@ def rms(a: Tensor, b: Tensor) -> np.ndarray:
 def commit_references(
     name: str, model: NetworkModel, progress: Progress, n: int = 512, count: int = 32
 ) -> tuple[Reference, Reference]:
-    """Compute and write the committed references of a shipped network (float64); they carry the digest of its weights."""
+    """Compute the committed references of a shipped network (float64) and write them, rounded to float32, with its digest."""
     s, likelihood = compute_solution(model, n, 0, progress), compute_log_p(model, count, 0, progress)
     np.savez_compressed(
-        WEIGHTS / name / COMMITTED, digest=np.array(model.digest), solution=s.solution, solution_uncertainty=s.uncertainty,
+        committed(name), digest=np.array(model.digest),
+        solution=s.solution.astype(np.float32), solution_uncertainty=s.uncertainty,
         log_p=likelihood.solution, log_p_uncertainty=likelihood.uncertainty,
     )  # fmt: skip
     return s, likelihood
 
 
+def committed(address: str) -> Path:
+    """Where the reference of a shipped network is kept, each label and guidance its own."""
+    name, _, options = address.partition("?")
+    return WEIGHTS / name / f"reference{'-' + re.sub('[^a-z0-9.]+', '-', options) if options else ''}.npz"
+
+
 def _kept(
     model: Model, what: str, n: int, seed: int, store: Store | None, compute: Callable[[], Reference]
 ) -> Reference:
-    path = WEIGHTS / model.name / COMMITTED
+    path = committed(model.name)
     if seed == 0 and path.is_file():
         with np.load(path, allow_pickle=False) as file:
             if str(file["digest"]) == model_digest(model) and len(file[what]) >= n:

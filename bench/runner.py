@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scorebench.reference_models import digits
+from scorebench.reference_models.datasets import DATASETS
 from scorebench.reference_models.model import Model
 from scorebench.reference_models.network import NetworkModel
 from scorebench.solvers.drive import solve
@@ -239,7 +239,7 @@ def _rows(cell: Cell, store: Store, cache: dict[str, Any]) -> list[Json]:
         case "time":
             return time_rows(arrays)
         case "likelihood":
-            offset = log(2 / digits.LEVELS) if cell.model.data == "digits" else 0.0  # of a bin, per dimension
+            offset = data.log_bin if (data := DATASETS.get(cell.model.data or "")) else 0.0
             nll = -(arrays["log_p"] / prod(cell.model.shape) + offset) / log(2)
             return likelihood_rows(arrays["error"], nll)
     rows = error_rows(arrays["error"]) if "error" in arrays else []

@@ -1,10 +1,13 @@
 """Addresses: where a model comes from, in one string.
 
 digits-vp                          a shipped network
+    digits-vp?process=edm              the same denoiser under another process, a change of variables
+    fashion-vp-cond?label=7&guidance=3     a network with labels, guided; without options, the label that stands for none
 exact:gmm?process=ve               an exact model, on any process, whose parameters may follow
     exact:gmm?score_error=0.1          the same with a score that is wrong by a tenth; score_bias likewise
 python:FILE.py:function            a function of the user's own that returns a model
 python:package.module:function
+NAME                               the same, of an installed package's entry point in the group scorebench.models
 """
 
 import importlib
@@ -12,6 +15,7 @@ import importlib.util
 import inspect
 import sys
 from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -22,7 +26,7 @@ from .errors import UsageError, unknown
 from .gaussian import gaussian
 from .mixture import empirical_digits, gmm
 from .model import ExactModel, Model
-from .network import WEIGHTS, load_network
+from .network import WEIGHTS, NetworkModel, load_network
 from .ppca import gaussian_fashion, ppca_fashion
 from .process import Process, make_process
 from .score_error import WrongScore
@@ -43,7 +47,8 @@ def shipped() -> list[str]:
 
 def addresses() -> list[str]:
     """Every address that needs no file of the user's."""
-    return [*(f"exact:{name}" for name in EXACT), *shipped()]
+    offered = [entry.name for entry in entry_points(group="scorebench.models")]
+    return [*(f"exact:{name}" for name in EXACT), *shipped(), *offered]
 
 
 def load_model(address: str) -> Model:
@@ -59,20 +64,42 @@ def load_model(address: str) -> Model:
         if name not in EXACT:
             raise unknown("model", address, addresses())
         return _exact(address, name, dict(parse_qsl(query, keep_blank_values=True)))
-    if address not in shipped():
+    name, _, query = address.partition("?")
+    if name in shipped():
+        return _network(address, name, dict(parse_qsl(query, keep_blank_values=True)))
+    offered = {entry.name: entry for entry in entry_points(group="scorebench.models")}
+    if name not in offered:
         raise unknown("model", address, addresses())
-    return load_network(WEIGHTS / address, address)
+    return _checked(address, offered[name].load(), offered[name].value)
 
 
-def _exact(address: str, name: str, options: dict[str, str]) -> ExactModel:
-    process = options.pop("process", "vp")
+def _network(address: str, name: str, options: dict[str, str]) -> NetworkModel:
+    """A shipped network, under another process where one is named."""
+    own: dict[str, str] = {key: options.pop(key) for key in ("label", "guidance") if key in options}
+    if "process" not in options:
+        if options:
+            raise unknown(f"option of {name}", next(iter(options)), ("label", "guidance", "process"))
+        network = load_network(WEIGHTS / name, name, own)
+    else:
+        process = make_process(options.pop("process"), **_numbers(address, options))
+        network = load_network(WEIGHTS / name, name, own).under(process)
+    network.name = address
+    return network
+
+
+def _numbers(address: str, options: dict[str, str]) -> dict[str, float]:
     try:
-        parameters = {key: float(value) for key, value in options.items()}
-        error, bias = parameters.pop("score_error", 0.0), parameters.pop("score_bias", 0.0)
+        return {key: float(value) for key, value in options.items()}
     except ValueError:
         raise UsageError(
             f"model {address!r}: parameters of a process are numbers, as in exact:gmm?process=ve&sigma_max=80"
         ) from None
+
+
+def _exact(address: str, name: str, options: dict[str, str]) -> ExactModel:
+    process = options.pop("process", "vp")
+    parameters = _numbers(address, options)
+    error, bias = parameters.pop("score_error", 0.0), parameters.pop("score_bias", 0.0)
     model = EXACT[name](make_process(process, **parameters))
     if error or bias:
         model = WrongScore(model, error, bias)
@@ -100,10 +127,14 @@ def _from_python(address: str, rest: str) -> Model:
     if not hasattr(module, function):
         names = [key for key, value in vars(module).items() if inspect.isfunction(value)]
         raise unknown(f"function in {place}", function, names)
-    model = getattr(module, function)()
+    return _checked(address, getattr(module, function), function)
+
+
+def _checked(address: str, function: Callable[[], object], name: str) -> Model:
+    model = function()
     if not isinstance(model, Model):
         raise UsageError(
-            f"model {address!r}: {function}() must return an object with name, process, shape, data and denoise(x, t)"
+            f"model {address!r}: {name}() must return an object with name, process, shape, data and denoise(x, t)"
         )
     model.name = address
     check_model(model)

@@ -14,7 +14,7 @@ import torch
 
 from .discrete import DiscreteVP
 from .errors import UsageError, unknown
-from .network import NetworkModel
+from .network import NetworkModel, label_and_guidance
 from .parameterisation import Conditioning, Parameterisation, Prediction
 from .process import VE, Flow, Process
 from .torchvision_repair import repair
@@ -44,7 +44,10 @@ def load_checkpoint(address: str, rest: str, options: dict[str, str]) -> Network
     size = config["sample_size"]
     height, width = size if isinstance(size, list) else (size, size)
     shape = (int(config["in_channels"]), int(height), int(width))
-    label, guidance = _guidance(address, options, config.get("num_class_embeds"))
+    classes = config.get("num_class_embeds")
+    label, guidance = label_and_guidance(address, options, classes)
+    if label is None and classes is not None:
+        raise UsageError(f"model {address!r}: it has classes, add ?label=0")
     sha.update(f"{label} {guidance}".encode())
     return NetworkModel(
         address, network, process, parameterisation, shape, sha.hexdigest(), label=label,
@@ -93,26 +96,6 @@ def _cumulative(address: str, config: dict[str, Any], steps: int) -> torch.Tenso
         root = cumulative.sqrt()
         cumulative = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
     return cumulative
-
-
-def _guidance(address: str, options: dict[str, str], classes: int | None) -> tuple[int | None, float]:
-    for name in options:
-        if name not in ("label", "guidance"):
-            raise unknown(f"option of {address}", name, ("label", "guidance"))
-    try:
-        label = int(options["label"]) if "label" in options else None
-        guidance = float(options.get("guidance", 1.0))
-    except ValueError:
-        raise UsageError(f"model {address!r}: label is an integer and guidance a number") from None
-    if (label is None) != (classes is None):
-        raise UsageError(
-            f"model {address!r}: " + ("it has classes, add ?label=0" if classes else "it has no classes, drop label")
-        )
-    if label is not None and classes is not None and not 0 <= label < classes:
-        raise UsageError(f"model {address!r}: label {label} is not in 0…{classes - 1}")
-    if guidance != 1.0 and label is None:
-        raise UsageError(f"model {address!r}: guidance needs a model with classes and a label")
-    return label, guidance
 
 
 def _weights(address: str, unet: Path) -> Path:

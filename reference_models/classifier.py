@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import digits, fashion
+from .datasets import DIGITS, FASHION, DataSet
 from .errors import UsageError
 from .network import WEIGHTS
+
+REAL = "real.npz"
+KEPT, SHOWN = 10000, 512  # real images of each split whose features are kept; held-out images kept themselves
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Recipe:
     """A classifier of one data set: its convolutions (the first at full size, each next one halving it) and training."""
 
     name: str
-    shape: tuple[int, ...]
+    data: DataSet
     channels: tuple[int, ...]
     features: int
     epochs: int
@@ -33,8 +38,8 @@ class Recipe:
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("digits-cnn", digits.SHAPE, (16, 32), 32, 60, 50, 3e-3, 1e-2, False),
-        Recipe("fashion-cnn", fashion.SHAPE, (16, 32, 64), 64, 14, 128, 2e-3, 1e-2, True),
+        Recipe("digits-cnn", DIGITS, (16, 32), 32, 60, 50, 3e-3, 1e-2, False),
+        Recipe("fashion-cnn", FASHION, (16, 32, 64), 64, 14, 128, 2e-3, 1e-2, True),
     )
 }
 
@@ -47,7 +52,7 @@ class Classifier(nn.Module):
         layers: list[nn.Module] = []
         for depth, (a, b) in enumerate(pairwise((1, *recipe.channels))):
             layers += [nn.Conv2d(a, b, 3, stride=2 if depth else 1, padding=1), nn.SiLU()]
-        size = recipe.shape[-1] // 2 ** (len(recipe.channels) - 1)
+        size = recipe.data.shape[-1] // 2 ** (len(recipe.channels) - 1)
         flat = recipe.channels[-1] * size**2
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.2), nn.Linear(flat, recipe.features))
         self.head = nn.Linear(recipe.features, 10)
@@ -63,12 +68,12 @@ class Classifier(nn.Module):
 
 def name_for(shape: tuple[int, ...]) -> str | None:
     """The classifier that looks at images of that shape; None where there is none."""
-    return next((recipe.name for recipe in RECIPES.values() if recipe.shape == tuple(shape)), None)
+    return next((recipe.name for recipe in RECIPES.values() if recipe.data.shape == tuple(shape)), None)
 
 
 def to_levels(name: str, pixels: Tensor) -> Tensor:
     """The one conversion of samples to the data's levels, given back as bin middles; float32."""
-    data = digits if RECIPES[name].shape == digits.SHAPE else fashion
+    data = RECIPES[name].data
     middles: Tensor = data.dequantise(data.quantise(pixels.double().cpu()))
     return middles.float()
 
@@ -78,7 +83,7 @@ def train_classifier(name: str, folder: Path, seed: int = 0) -> Iterator[str]:
     from safetensors.torch import save_file
 
     recipe = RECIPES[name]
-    data = digits if recipe.shape == digits.SHAPE else fashion
+    data = recipe.data
     torch.manual_seed(seed)
     network = Classifier(recipe)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
@@ -86,7 +91,7 @@ def train_classifier(name: str, folder: Path, seed: int = 0) -> Iterator[str]:
     levels, labels = data.levels("train"), data.labels("train")
     for epoch in range(recipe.epochs):
         for rows in torch.randperm(len(levels)).split(recipe.batch):
-            pixels = data.dequantise(levels[rows], torch.rand(len(rows), *recipe.shape))
+            pixels = data.dequantise(levels[rows], torch.rand(len(rows), *recipe.data.shape))
             if recipe.mirror:
                 pixels[::2] = pixels[::2].flip(-1)
             loss = nn.functional.cross_entropy(network(pixels), labels[rows], label_smoothing=0.05)
@@ -103,7 +108,57 @@ def train_classifier(name: str, folder: Path, seed: int = 0) -> Iterator[str]:
     (folder / "card.md").write_text(
         CARD.format(name=name, share=share, count=count, digest=digest, seed=seed, r=recipe)
     )
+    write_real_features(name, network, folder / REAL)
     yield f"{name}: {share:.1%} of {count} held-out images right"
+
+
+def write_real_features(name: str, network: Classifier, path: Path) -> None:
+    """Features and labels of real images of both splits, and the first held-out images: what suites need of the data."""
+    data = RECIPES[name].data
+    arrays: dict[str, Any] = {}
+    network.eval()
+    for split in ("heldout", "train"):
+        levels, labels = data.levels(split), data.labels(split)
+        rows = torch.randperm(len(levels), generator=torch.Generator().manual_seed(0))[:KEPT]
+        with torch.no_grad():
+            parts = [network.features(data.dequantise(part)) for part in levels[rows].split(1000)]
+        arrays[f"{split}_features"] = torch.cat(parts).half().numpy()
+        arrays[f"{split}_labels"] = labels[rows].to(torch.uint8).numpy()
+    images, labels = data.levels("heldout")[:SHOWN], data.labels("heldout")[:SHOWN]
+    digest = np.array((path.parent / "digest.txt").read_text().strip())
+    arrays |= {"images": images.to(torch.uint8).numpy(), "labels": labels.to(torch.uint8).numpy(), "digest": digest}
+    np.savez_compressed(path, **arrays)
+
+
+@dataclass(frozen=True)
+class Real:
+    """What ships of a data set: float32 features (n, k) of its splits and integer levels (m, *shape) of held-out images."""
+
+    heldout: np.ndarray
+    train: np.ndarray
+    images: Tensor
+
+
+@cache
+def real(name: str, label: int | None = None) -> Real:
+    """Real features and images beside a classifier's weights, of one class where a label is given.
+
+    UsageError when the features are not those of the pinned weights.
+    """
+    path = WEIGHTS / name / REAL
+    with np.load(path, allow_pickle=False) as file:
+        arrays: dict[str, np.ndarray] = dict(file)
+    if str(arrays["digest"]) != load_classifier(name)[1]:
+        raise UsageError(f"{name}: {path} is of other weights; restore it, or make both with `scorebench train {name}`")
+
+    def chosen(values: str, labels: str) -> np.ndarray:
+        rows = slice(None) if label is None else arrays[labels] == label
+        return np.asarray(arrays[values][rows])
+
+    heldout, train = (
+        chosen(f"{split}_features", f"{split}_labels").astype(np.float32) for split in ("heldout", "train")
+    )
+    return Real(heldout, train, torch.from_numpy(chosen("images", "labels")))
 
 
 CARD = """# {name}
@@ -121,7 +176,7 @@ The feature extractor behind `fid[{name}]`: {r.features} units before the class 
 
 def accuracy(name: str, network: Classifier) -> float:
     """Share of the held-out images that are classified right."""
-    data = digits if RECIPES[name].shape == digits.SHAPE else fashion
+    data = RECIPES[name].data
     network.eval()
     with torch.no_grad():
         parts = data.levels("heldout").split(2000)

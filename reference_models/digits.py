@@ -42,13 +42,3 @@ def levels(split: str) -> Tensor:
 
 def labels(split: str) -> Tensor:
     return load()[1][indices(split)]
-
-
-def dequantise(level: Tensor, uniform: Tensor | float = 0.5) -> Tensor:
-    """Integer levels k to pixels 2(k + u)/17 − 1 in [−1, 1), u uniform in [0, 1) or the middle of the bin."""
-    return 2 * (level + uniform) / LEVELS - 1
-
-
-def quantise(pixels: Tensor) -> Tensor:
-    """Pixels to the nearest of the 17 levels, clipped: the inverse of `dequantise`."""
-    return torch.floor((pixels + 1) * (LEVELS / 2)).clamp(0, LEVELS - 1).to(torch.int64)

@@ -63,13 +63,3 @@ def levels(split: str) -> Tensor:
 def labels(split: str) -> Tensor:
     """Classes 0…9 (n,)."""
     return _read("train-labels-idx1-ubyte" if split == "train" else "t10k-labels-idx1-ubyte").long()
-
-
-def dequantise(level: Tensor, uniform: Tensor | float = 0.5) -> Tensor:
-    """Integer levels k to pixels 2(k + u)/256 − 1 in [−1, 1), u uniform in [0, 1) or the middle of the bin; float32."""
-    return 2 * (level.float() + uniform) / LEVELS - 1
-
-
-def quantise(pixels: Tensor) -> Tensor:
-    """Pixels to the nearest of the 256 levels, clipped: the inverse of `dequantise`."""
-    return torch.floor((pixels + 1) * (LEVELS / 2)).clamp(0, LEVELS - 1).to(torch.int64)

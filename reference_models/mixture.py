@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import digits
+from .datasets import DIGITS
 from .process import Process
 
 
@@ -35,7 +35,6 @@ class Components:
     p: Parameters
     log_joint: Tensor  # log w_k N(x; …) (b, k)
     a: Tensor  # U_kᵀ (x − αm_k) (b, k, r)
-    distance: Tensor  # |x − αm_k|² (b, k)
     alpha: Tensor  # (., 1)
     v0: Tensor  # (., k)
     v: Tensor  # (., k, r)
@@ -81,19 +80,26 @@ class Mixture:
         return self._denoise(x.flatten(1), c).reshape(x.shape)
 
     def denoise_trace(self, x: Tensor, t: Tensor) -> Tensor:
-        """tr ∂D/∂x = Σ_k r_k tr G_k + (σ²/α)(Σ_k r_k |g_k|² − |Σ_k r_k g_k|²), (b,).
+        """tr ∂D/∂x = Σ_k r_k tr G_k + (σ²/α)(Σ_k r_k |y_k|² − |Σ_k r_k y_k|²), (b,).
 
-        G_k is the gain of component k and g_k = ∇ log N_k the score; the second term is the covariance of r and d_k,
-        since αd_k = x + σ²g_k.
+        G_k is the gain of component k; the second term is the covariance of r and d_k, since αd_k = x + σ²g_k, where g_k is
+        the score of component k. Of g_k only what differs between components counts: y_k = g_k + cx = e_k x + αm_k/v_k0
+        + U_k w_k, with the c that makes Σ_k r_k e_k vanish, so that nothing cancels where α is small.
         """
         c, flat = self._components(x, t), x.flatten(1)
         r, (g0, g), d, rank = c.responsibilities, c.gains, flat.shape[1], c.a.shape[2]
-        variance = (self.process.sigma(t) ** 2).to(x)
-        square_scores = c.distance / c.v0**2 + (c.a**2 * (c.v**-2 - c.v0[..., None] ** -2)).sum(-1)
-        alpha = c.alpha[:, 0]
-        mean_score = (c.alpha * self._denoise(flat, c) - flat) / variance.reshape(-1, 1)
-        spread = (r * square_scores).sum(1) - (mean_score**2).sum(1)
-        return (r * ((d - rank) * g0 + g.sum(-1))).sum(1) + variance / alpha * spread
+        ratio = c.alpha / (self.process.sigma(t) ** 2).to(x).reshape(-1, 1)
+        mean_gain = (r * g0).sum(1, keepdim=True)
+        e, shrink = ratio * (g0 - mean_gain), c.alpha / c.v0
+        w = (1 / c.v0[..., None] - 1 / c.v) * c.a
+        along_x = c.a + c.alpha[..., None] * c.p.centres  # U_kᵀ x
+        squares = e**2 * (flat**2).sum(1, keepdim=True) + shrink**2 * c.p.square_means + (w**2).sum(-1)
+        crosses = e * shrink * (flat @ c.p.means.T) + (
+            w * (e[..., None] * along_x + shrink[..., None] * c.p.centres)
+        ).sum(-1)
+        mean = ratio * (self._denoise(flat, c) - mean_gain * flat)
+        spread = (r * (squares + 2 * crosses)).sum(1) - (mean**2).sum(1)
+        return (r * ((d - rank) * g0 + g.sum(-1))).sum(1) + spread / ratio[:, 0]
 
     def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
         """log p_t(x) in nats (b,), float64."""
@@ -125,7 +131,7 @@ class Mixture:
         mahalanobis = distance / v0 + (a**2 * (1 / v - 1 / v0[..., None])).sum(-1)
         d, rank = flat.shape[1], p.extra.shape[1]
         log_volume = torch.log(v).sum(-1) + (d - rank) * torch.log(v0) + d * math.log(2 * math.pi)
-        return Components(p, p.log_weights - 0.5 * (mahalanobis + log_volume), a, distance, alpha, v0, v)
+        return Components(p, p.log_weights - 0.5 * (mahalanobis + log_volume), a, alpha, v0, v)
 
     def _parameters(self, x: Tensor) -> Parameters:
         key = (x.dtype, x.device)
@@ -149,7 +155,7 @@ def gmm(process: Process) -> Mixture:
 
 def empirical_digits(process: Process) -> Mixture:
     """`exact:empirical-digits`: the 1,000 training digits themselves as data, so D is the memorising optimum."""
-    means = digits.dequantise(digits.levels("train").double()).flatten(1)
+    means = DIGITS.dequantise(DIGITS.levels("train").double()).flatten(1)
     n = len(means)
     ones = torch.ones(n, dtype=torch.float64)
-    return Mixture(process, ones / n, means, 0 * ones, shape=digits.SHAPE)
+    return Mixture(process, ones / n, means, 0 * ones, shape=DIGITS.shape)

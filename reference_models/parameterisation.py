@@ -2,11 +2,12 @@
 
 With x = αx₀ + σε and r = √(α² + σ²):
 
-    epsilon   ε                      x₀ = (x − σε) / α
-    x0        x₀
-    v         (αε − σx₀) / r         x₀ = (αx/r − σv) / r      (Salimans & Ho 2022 have r = 1)
-    score     −ε/σ                   x₀ = (x + σ² s) / α
-    flow      ε − x₀                 x₀ = (x − σu) / (α + σ)   (Lipman et al. 2023: the velocity of x at α = 1−t, σ = t)
+    epsilon       ε                  x₀ = (x − σε) / α
+    x0            x₀
+    v             (αε − σx₀) / r     x₀ = (αx/r − σv) / r      (Salimans & Ho 2022 have r = 1)
+    score         −ε/σ               x₀ = (x + σ² s) / α
+    scaled_score  −ε                 x₀ = (x + σp) / α         (the score times σ; Song et al. 2021)
+    flow          ε − x₀             x₀ = (x − σu) / (α + σ)   (Lipman et al. 2023: the velocity of x at α = 1−t, σ = t)
 
 Coefficients are Tensors that broadcast against x.
 """
@@ -20,7 +21,7 @@ from torch import Tensor
 from .errors import unknown
 from .process import Process
 
-Prediction = Literal["epsilon", "x0", "v", "score", "flow"]
+Prediction = Literal["epsilon", "x0", "v", "score", "scaled_score", "flow"]
 InputScale = Literal["none", "unit"]
 Conditioning = Literal["999t", "log_sigma", "sigma", "t"]
 
@@ -37,6 +38,8 @@ def to_x0(kind: Prediction, prediction: Tensor, x: Tensor, alpha: Tensor, sigma:
             return alpha / r**2 * x - sigma / r * prediction
         case "score":
             return (x + sigma**2 * prediction) / alpha
+        case "scaled_score":
+            return (x + sigma * prediction) / alpha
         case "flow":
             return (x - sigma * prediction) / (alpha + sigma)
     raise unknown("prediction", kind, get_args(Prediction))
@@ -54,6 +57,8 @@ def from_x0(kind: Prediction, x0: Tensor, x: Tensor, alpha: Tensor, sigma: Tenso
             return (alpha * eps - sigma * x0) / torch.sqrt(alpha**2 + sigma**2)
         case "score":
             return -eps / sigma
+        case "scaled_score":
+            return -eps
         case "flow":
             return eps - x0
     raise unknown("prediction", kind, get_args(Prediction))

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from . import fashion
+from .datasets import FASHION
 from .gaussian import Gaussian
 from .mixture import Mixture
 from .network import WEIGHTS, check_digest, folder_digest
@@ -22,9 +22,9 @@ AT_ZERO = torch.zeros((), dtype=torch.float64)
 
 def pixels(split: str) -> Tensor:
     """The images of a split as dequantised vectors (n, 784) in [−1, 1), float32, the dequantisation seeded."""
-    levels = fashion.levels(split)
+    levels = FASHION.levels(split)
     uniform = torch.rand(levels.shape, generator=torch.Generator().manual_seed(0))
-    return fashion.dequantise(levels, uniform).flatten(1)
+    return FASHION.dequantise(levels, uniform).flatten(1)
 
 
 def fit(x: Tensor, components: int, rank: int, iterations: int = 8, seed: int = 0) -> Iterator[tuple[int, Mixture]]:
@@ -63,7 +63,7 @@ def maximise(x: Tensor, shares: Tensor, rank: int) -> Mixture:
         s2 = s2.clamp_min(SMALLEST)
         parts.append((share.mean(), mean, s2.sqrt(), (leading - s2).clamp_min(0), axes[:, :rank]))
     weights, means, deviations, extra, axes = (torch.stack(part).double() for part in zip(*parts, strict=True))
-    return Mixture(EDM(), weights / weights.sum(), means, deviations, extra, orthonormal(axes), fashion.SHAPE)
+    return Mixture(EDM(), weights / weights.sum(), means, deviations, extra, orthonormal(axes), FASHION.shape)
 
 
 def orthonormal(axes: Tensor) -> Tensor:
@@ -129,10 +129,10 @@ def ppca_fashion(process: Process) -> Mixture:
     """`exact:ppca-fashion`: the shipped mixture, 784 dimensions."""
     p = _tensors(PPCA)
     weights, axes = p["weights"] / p["weights"].sum(), orthonormal(p["axes"])
-    return Mixture(process, weights, p["means"], p["deviations"], p["extra"], axes, fashion.SHAPE)
+    return Mixture(process, weights, p["means"], p["deviations"], p["extra"], axes, FASHION.shape)
 
 
 def gaussian_fashion(process: Process) -> Gaussian:
     """`exact:gaussian-fashion`: the Gaussian of the training images' mean and full covariance."""
     p = _tensors(GAUSSIAN)
-    return Gaussian(process, p["means"], p["variances"], orthonormal(p["axes"]), fashion.SHAPE)
+    return Gaussian(process, p["means"], p["variances"], orthonormal(p["axes"]), FASHION.shape)

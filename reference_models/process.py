@@ -54,6 +54,11 @@ class Process(ABC):
     def lam(self, t: Tensor) -> Tensor:
         return self.log_alpha(t) - torch.log(self.sigma(t))
 
+    @property
+    def t_trained(self) -> float:
+        """The lower end of the interval that a network is trained on: sampling's and likelihood's both."""
+        return min(self.t_min, self.t_min_likelihood)
+
     def sigma_hat(self, t: Tensor) -> Tensor:
         return self.sigma(t) / self.alpha(t)
 

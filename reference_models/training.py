@@ -3,17 +3,19 @@
 import csv
 import json
 import math
+import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import digits
+from . import classifier, ppca
+from .datasets import DIGITS, FASHION, DataSet
 from .errors import unknown
-from .network import NetworkModel, build_unet, folder_digest
+from .network import WEIGHTS, NetworkModel, build_unet, folder_digest, load_network
 from .parameterisation import Parameterisation, broadcast, from_x0
 from .process import make_process
 
@@ -28,23 +30,45 @@ DIGITS_UNET: dict[str, Any] = {
     "norm_num_groups": 8,
     "add_attention": False,
 }
+FASHION_UNET: dict[str, Any] = {
+    **DIGITS_UNET,
+    "patched": True,
+    "sample_size": 16,
+    "in_channels": 4,
+    "out_channels": 4,
+    "block_out_channels": [32, 64, 96],
+    "down_block_types": ["DownBlock2D"] * 3,
+    "up_block_types": ["UpBlock2D"] * 3,
+}
+CLASSES, DROPPED = 10, 0.1  # of labelled networks: the label that stands for none, and how often it is shown
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What determines a trained network: data, process, parameterisation, architecture and optimisation."""
+    """What determines a trained network: data, process, parameterisation, architecture and optimisation.
+
+    `start` names a shipped network whose weights, but for the output layer, are the first ones here.
+    """
 
     name: str
     process: str
     parameterisation: Parameterisation
-    data: str = "digits"
+    data: DataSet = DIGITS
     architecture: dict[str, Any] = field(default_factory=lambda: DIGITS_UNET)
-    shape: tuple[int, ...] = digits.SHAPE
     steps: int = 7000
     batch: int = 256
     learning_rate: float = 2e-3
     ema: float = 0.999
     seed: int = 0
+    labelled: bool = False
+    half: bool = False  # whether it is trained in bfloat16 where that is faster, and shipped in half precision
+    start: str | None = None
+
+
+def _garments(name: str, process: str, parameterisation: Parameterisation, seed: int, **changes: Any) -> Recipe:
+    return Recipe(
+        name, process, parameterisation, FASHION, FASHION_UNET, 16000, 64, 1.5e-3, 0.9995, seed, half=True, **changes
+    )
 
 
 RECIPES = {
@@ -53,17 +77,23 @@ RECIPES = {
         # conditioned on log σ̂: with 999·t the learnt field is so rough in t that no reference solution can be verified
         Recipe("digits-vp", "vp", Parameterisation("epsilon", "none", "log_sigma")),
         Recipe("digits-ve", "ve", Parameterisation("v", "unit", "log_sigma"), seed=1),
+        _garments("fashion-vp", "vp", Parameterisation("epsilon", "none", "log_sigma"), 0),
+        _garments("fashion-ve", "ve", Parameterisation("scaled_score", "unit", "log_sigma"), 1),
+        _garments("fashion-subvp", "subvp", Parameterisation("epsilon", "unit", "log_sigma"), 2),
+        _garments("fashion-flow", "flow", Parameterisation("flow", "unit", "log_sigma"), 3),
+        _garments("fashion-vp-cond", "vp", Parameterisation("epsilon", "none", "log_sigma"), 4, labelled=True),
     )
 }
 
 
-def loss_of(model: NetworkModel, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    """Mean squared error of the network's own prediction at x_t = α x₀ + σ ε, t (b,)."""
+def loss_of(model: NetworkModel, x0: Tensor, t: Tensor, eps: Tensor, labels: Tensor | None = None) -> Tensor:
+    """Mean squared error of the network's own prediction at x_t = α x₀ + σ ε, t (b,), labels (b,) where it has them."""
     process, p = model.process, model.parameterisation
     alpha, sigma = broadcast(process.alpha(t), x0), broadcast(process.sigma(t), x0)
     x = alpha * x0 + sigma * eps
     c_in = broadcast(p.c_in(process, t), x)
-    prediction = model.network(c_in * x, p.c_noise(process, t).to(x), return_dict=False)[0]
+    shown = {} if labels is None else {"class_labels": labels}
+    prediction = model.network(c_in * x, p.c_noise(process, t).to(x), return_dict=False, **shown)[0].float()
     return torch.mean((prediction - from_x0(p.prediction, x0, x, alpha, sigma)) ** 2)
 
 
@@ -73,44 +103,85 @@ class Run:
     def __init__(self, recipe: Recipe, device: str) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.device = recipe, device
-        self.model = self._model(build_unet(recipe.architecture).to(device))
+        self.model = self._model(self._first_weights().to(device))
         self.network = self.model.network.train().requires_grad_(True)
         self.averaged = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda s: _learning_rate(s, recipe.steps))
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.images = digits.levels("train")
+        self.levels, self.labels = recipe.data.levels("train"), recipe.data.labels("train")
+        self.autocast = recipe.half and self._bfloat16_is_faster()
         self.done = 0
         self.losses: list[list[float]] = []
 
-    def _model(self, network: nn.Module) -> NetworkModel:
+    def _first_weights(self) -> nn.Module:
+        network = build_unet(self.architecture)
+        if self.recipe.start is not None:
+            start = load_network(WEIGHTS / self.recipe.start, self.recipe.start).network.state_dict()
+            kept = {key: value for key, value in start.items() if "conv_out" not in key}
+            network.load_state_dict(kept, strict=False)
+        return network
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """The configuration of its U-Net, labels included."""
         r = self.recipe
-        return NetworkModel(r.name, network, make_process(r.process), r.parameterisation, r.shape, "", r.data)
+        return {**r.architecture, "num_class_embeds": CLASSES + 1} if r.labelled else r.architecture
+
+    def _model(self, network: nn.Module) -> NetworkModel:
+        r, null = self.recipe, CLASSES if self.recipe.labelled else None
+        process = make_process(r.process)
+        return NetworkModel(r.name, network, process, r.parameterisation, r.data.shape, "", r.data.name, null, null)
 
     def averaged_model(self) -> NetworkModel:
         """The model with the averaged weights, which are what is shipped."""
-        network = build_unet(self.recipe.architecture).to(self.device)
+        network = build_unet(self.architecture).to(self.device)
         network.load_state_dict(self.averaged)
         return self._model(network)
 
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Images, times, noise and labels, all from the run's own random stream."""
+        recipe, process, generator = self.recipe, self.model.process, self.generator
+        rows = torch.randint(len(self.levels), (recipe.batch,), generator=generator)
+        uniform = torch.rand((recipe.batch, *recipe.data.shape), generator=generator)
+        x0 = recipe.data.dequantise(self.levels[rows], uniform)
+        # low-discrepancy times: one in each of `batch` equal parts of the interval
+        shares = (torch.arange(recipe.batch) + torch.rand(1, generator=generator)) / recipe.batch
+        eps = torch.randn(x0.shape, generator=generator)
+        t = process.t_trained + (process.t_max - process.t_trained) * shares
+        if not recipe.labelled:
+            return x0.to(self.device), t.double(), eps.to(self.device), None
+        dropped = torch.rand(recipe.batch, generator=generator) < DROPPED
+        labels = self.labels[rows].masked_fill(dropped, CLASSES)
+        return x0.to(self.device), t.double(), eps.to(self.device), labels.to(self.device)
+
+    def _loss(self, bfloat16: bool) -> Tensor:
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bfloat16):
+            return loss_of(self.model, *self._batch())
+
+    def _bfloat16_is_faster(self) -> bool:
+        """Whether three steps' gradients take less time under autocast here; the random stream is left as it was."""
+        state, seconds = self.generator.get_state(), {}
+        for bfloat16 in (False, True):
+            self._loss(bfloat16).backward()
+            started = time.perf_counter()
+            for _ in range(3):
+                self._loss(bfloat16).backward()
+                self._loss(bfloat16).item()  # waits for the device
+            seconds[bfloat16] = time.perf_counter() - started
+        self.generator.set_state(state)
+        return seconds[True] < seconds[False]
+
     def step(self) -> float:
         """One step of the optimiser on one batch; its loss."""
-        recipe, process = self.recipe, self.model.process
-        rows = torch.randint(len(self.images), (recipe.batch,), generator=self.generator)
-        uniform = torch.rand((recipe.batch, *recipe.shape), generator=self.generator)
-        x0 = digits.dequantise(self.images[rows], uniform).to(self.device)
-        # low-discrepancy times: one in each of `batch` equal parts of the interval
-        shares = (torch.arange(recipe.batch) + torch.rand(1, generator=self.generator)) / recipe.batch
-        eps = torch.randn(x0.shape, generator=self.generator).to(self.device)
-        t = process.t_min_likelihood + (process.t_max - process.t_min_likelihood) * shares
-        loss = loss_of(self.model, x0, t.double(), eps)
+        loss = self._loss(self.autocast)
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.schedule.step()
         self.done += 1
-        decay = min(recipe.ema, (1 + self.done) / (10 + self.done))
+        decay = min(self.recipe.ema, (1 + self.done) / (10 + self.done))
         for key, value in self.network.state_dict().items():
             self.averaged[key].lerp_(value, 1 - decay)
         return loss.item()
@@ -139,17 +210,23 @@ class Run:
         self.averaged, self.done, self.losses = state["averaged"], state["done"], state["losses"]
 
 
+def recipe_of(name: str, steps: int | None = None, batch: int | None = None) -> Recipe:
+    """The recipe of that name, of so many steps and images a step if given; UsageError for an unknown name."""
+    if name not in RECIPES:
+        raise unknown("model to train", name, [*RECIPES, *classifier.RECIPES, ppca.PPCA, ppca.GAUSSIAN])
+    recipe = RECIPES[name]
+    return replace(recipe, steps=steps or recipe.steps, batch=batch or recipe.batch)
+
+
 def train(
-    name: str, folder: Path, every: int = 500, device: str = "cpu"
+    recipe: Recipe, folder: Path, every: int = 500, device: str = "cpu"
 ) -> Iterator[tuple[int, int, float, NetworkModel]]:
-    """Train recipe `name` into `folder`, yielding (step, steps, mean loss, averaged model) every so many steps.
+    """Train a recipe into `folder`, yielding (step, steps, mean loss, averaged model) every so many steps.
 
     A checkpoint beside the results makes the run resumable: it continues after the last yield. The finished folder
-    holds config.json, model.safetensors, digest.txt and loss.csv. UsageError for an unknown name.
+    holds config.json, model.safetensors, digest.txt and loss.csv.
     """
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    run, checkpoint = Run(RECIPES[name], device), folder / "checkpoint.pt"
+    run, checkpoint = Run(recipe, device), folder / "checkpoint.pt"
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         run.resume(checkpoint)
@@ -161,7 +238,7 @@ def train(
             recent.clear()
             run.save(checkpoint)
             if run.done == steps:
-                _write(run.recipe, folder, run.averaged, run.losses)
+                _write(run, folder)
                 checkpoint.unlink()
             yield run.done, steps, run.losses[-1][1], run.averaged_model()
 
@@ -170,20 +247,22 @@ def _learning_rate(step: int, steps: int) -> float:
     return min(1.0, step / 200) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
 
-def _write(recipe: Recipe, folder: Path, averaged: dict[str, Tensor], losses: list[list[float]]) -> None:
+def _write(run: Run, folder: Path) -> None:
     from safetensors.torch import save_file
 
+    recipe, dtype = run.recipe, torch.float16 if run.recipe.half else torch.float32
     config = {
         "name": recipe.name,
         "process": {"name": recipe.process},
         "parameterisation": asdict(recipe.parameterisation),
-        "shape": recipe.shape,
-        "data": recipe.data,
-        "architecture": recipe.architecture,
-        "training": {k: getattr(recipe, k) for k in ("steps", "batch", "learning_rate", "ema", "seed")},
+        "shape": recipe.data.shape,
+        "data": recipe.data.name,
+        "architecture": run.architecture,
+        "training": {k: getattr(recipe, k) for k in ("steps", "batch", "learning_rate", "ema", "seed", "start")},
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    save_file({key: value.contiguous().cpu() for key, value in averaged.items()}, folder / "model.safetensors")
+    weights = {key: value.to("cpu", dtype).contiguous() for key, value in run.averaged.items()}
+    save_file(weights, folder / "model.safetensors")
     (folder / "digest.txt").write_text(folder_digest(folder) + "\n")
     with (folder / "loss.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([["step", "loss"], *losses])
+        csv.writer(file).writerows([["step", "loss"], *run.losses])

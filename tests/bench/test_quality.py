@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from scorebench.bench.features import extractor_of, floor_features, real_features
+from scorebench.bench.features import floor_features
 from scorebench.bench.quality import (
     GROUPS,
     fid_rows,
@@ -16,8 +16,9 @@ from scorebench.bench.quality import (
     row,
     time_rows,
 )
-from scorebench.reference_models import digits
+from scorebench.reference_models import classifier, digits
 from scorebench.reference_models.addresses import load_model
+from scorebench.reference_models.datasets import DIGITS
 
 rng = np.random.default_rng(0)
 
@@ -84,26 +85,28 @@ def test_likelihood_and_time_rows() -> None:
     assert values == {"time_ms": 11.0, "cpu_ms": 11.0, "time_ratio": 2.0}
 
 
-def test_digits_features_see_noise_blur_and_dropped_classes() -> None:
-    """FID on the digits classifier grows with each corruption, and real against real lies below all of them."""
-    model = load_model("digits-vp")
-    extract = extractor_of(model).extract
-    real, floor_set = real_features(model), floor_features(model, 512)
-    assert real is not None and floor_set is not None
-    floor = frechet(floor_set, real)
-    images = digits.dequantise(digits.levels("train")[:512])
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(images.shape, generator=generator)
-    noisy = [frechet(extract(images + s * noise), real) for s in (0.1, 0.3, 0.6)]
+@pytest.mark.parametrize("name", ["digits-cnn", "fashion-cnn"])
+def test_fid_grows_with_noise_blur_and_dropped_classes(name: str) -> None:
+    """On each classifier's features, from what ships: no data set is read."""
+    network, _ = classifier.load_classifier(name)
+    shipped, data = classifier.real(name), classifier.RECIPES[name].data
+    images = data.dequantise(shipped.images)
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     kernel = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])[None, None] / 16
-    blurred, blurs = images, []
-    for _ in range(2):
-        blurred = torch.nn.functional.conv2d(torch.nn.functional.pad(blurred, (1, 1, 1, 1), value=-1.0), kernel)
-        blurs.append(frechet(extract(blurred), real))
-    labels = digits.labels("train")
-    dropped = [frechet(extract(digits.dequantise(digits.levels("train")[labels < k])), real) for k in (9, 7, 5)]
-    for series in (noisy, blurs, dropped):
-        assert floor < series[0] and series == sorted(series)
+    blurred = [images]
+    for _ in range(3):
+        blurred.append(
+            torch.nn.functional.conv2d(torch.nn.functional.pad(blurred[-1], (1, 1, 1, 1), value=-1.0), kernel)
+        )
+
+    def fid(pixels: torch.Tensor) -> float:
+        with torch.no_grad():
+            return frechet(network.features(classifier.to_levels(name, pixels)).numpy(), shipped.heldout)
+
+    classes = [classifier.real(name, label).train for label in range(10)]
+    dropped = [frechet(np.concatenate(classes[:k]), shipped.heldout) for k in (10, 9, 7, 5)]
+    for values in ([fid(images + s * noise) for s in (0.0, 0.1, 0.2, 0.4, 0.8)], [fid(b) for b in blurred], dropped):
+        assert values == sorted(set(values)) and values[-1] > 2 * values[0]
 
 
 def test_floor_is_at_equal_n_or_absent() -> None:
@@ -113,8 +116,8 @@ def test_floor_is_at_equal_n_or_absent() -> None:
 
 
 def test_quantisation_inverts_dequantisation() -> None:
-    levels = digits.levels("heldout")
+    levels = DIGITS.levels("heldout")
     uniform = torch.rand(levels.shape, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(digits.quantise(digits.dequantise(levels, uniform)), levels)
-    assert len(levels) == 797 and len(digits.levels("train")) == 1000
+    assert torch.equal(DIGITS.quantise(DIGITS.dequantise(levels, uniform)), levels)
+    assert len(levels) == 797 and len(DIGITS.levels("train")) == 1000
     assert not set(digits.indices("train").tolist()) & set(digits.indices("heldout").tolist())

@@ -24,9 +24,9 @@ def test_prediction_of_a_gaussian(kind: Prediction, process_name: str) -> None:
     x0 = m + a * s2 / total * (x - a * m)
     eps = s / total * (x - a * m)
     r = math.hypot(a, s)
-    expected = {"x0": x0, "epsilon": eps, "v": (a * eps - s * x0) / r, "score": -(x - a * m) / total, "flow": eps - x0}[
-        kind
-    ]
+    score = -(x - a * m) / total
+    others = {"v": (a * eps - s * x0) / r, "score": score, "scaled_score": s * score, "flow": eps - x0}
+    expected = {"x0": x0, "epsilon": eps, **others}[kind]
     alpha, sigma = torch.tensor(a, dtype=DOUBLE), torch.tensor(s, dtype=DOUBLE)
     # relative error grows like 1/α where the prediction barely sees x₀, and is compared in units of the coefficients
     torch.testing.assert_close(to_x0(kind, expected, x, alpha, sigma), x0, rtol=1e-9, atol=1e-11)

@@ -21,29 +21,29 @@ def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    whole = [(step, loss) for step, _, loss, _ in training.train("tiny", tmp_path / "whole", every=2)]
-    for step, _, _, _ in training.train("tiny", tmp_path / "killed", every=2):
+    whole = [(step, loss) for step, _, loss, _ in training.train(training.RECIPES["tiny"], tmp_path / "whole", every=2)]
+    for step, _, _, _ in training.train(training.RECIPES["tiny"], tmp_path / "killed", every=2):
         if step == 4:
             break  # what a kill leaves behind
     assert (tmp_path / "killed" / "checkpoint.pt").exists()
-    rest = [(step, loss) for step, _, loss, _ in training.train("tiny", tmp_path / "killed", every=2)]
+    rest = [(step, loss) for step, _, loss, _ in training.train(training.RECIPES["tiny"], tmp_path / "killed", every=2)]
     assert rest == whole[2:]
     digests = {(tmp_path / run / "digest.txt").read_text() for run in ("whole", "killed")}
     assert len(digests) == 1 and not (tmp_path / "killed" / "checkpoint.pt").exists()
 
 
 def test_a_trained_folder_loads_and_draws_its_card(tmp_path: Path) -> None:
-    *_, (_, _, _, averaged) = training.train("tiny", tmp_path, every=3)
+    *_, (_, _, _, averaged) = training.train(training.RECIPES["tiny"], tmp_path, every=3)
     model = load_network(tmp_path, "tiny")
     x, t = torch.zeros(2, 1, 8, 8), torch.tensor(0.3, dtype=torch.float64)
     torch.testing.assert_close(model.denoise(x, t), averaged.denoise(x, t))
-    write_card("tiny", tmp_path, model)
+    write_card("tiny", tmp_path, model, samples=100)
     assert "scorebench train tiny" in (tmp_path / "card.md").read_text()
     assert all((tmp_path / name).stat().st_size > 0 for name in ("samples.png", "loss.png"))
 
 
 def test_edited_weights_are_refused(tmp_path: Path) -> None:
-    list(training.train("tiny", tmp_path, every=6))
+    list(training.train(training.RECIPES["tiny"], tmp_path, every=6))
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace("log_sigma", "999t"))
     with pytest.raises(UsageError, match=r"sha256 .* expected .*scorebench train tiny"):

@@ -8,7 +8,7 @@ import torch
 
 from scorebench.bench import references
 from scorebench.reference_models.addresses import load_model
-from scorebench.reference_models.network import WEIGHTS, NetworkModel
+from scorebench.reference_models.network import NetworkModel
 from scorebench.solvers.drive import solve
 from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid
@@ -49,7 +49,7 @@ def test_committed_references_belong_to_the_weights_and_are_certain(name: str) -
     """Two unlike methods agree far below the errors that solvers have at 35 calls."""
     model = load_model(name)
     assert isinstance(model, NetworkModel)
-    with np.load(WEIGHTS / name / references.COMMITTED, allow_pickle=False) as file:
+    with np.load(references.committed(name), allow_pickle=False) as file:
         assert str(file["digest"]) == model.digest
         assert len(file["solution"]) == 512 and len(file["log_p"]) == 32
         assert np.median(file["solution_uncertainty"]) < 1e-5 and np.quantile(file["solution_uncertainty"], 0.9) < 1e-4

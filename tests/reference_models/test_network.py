@@ -1,0 +1,95 @@
+"""Networks: one denoiser under several processes, labels and guidance, and what an address may ask of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from scorebench.reference_models import addresses, training
+from scorebench.reference_models.addresses import load_model
+from scorebench.reference_models.errors import UsageError
+from scorebench.reference_models.network import NetworkModel, load_network
+from scorebench.solvers.drive import solve
+from scorebench.solvers.noise import Noise
+from scorebench.solvers.registry import find
+
+DOUBLE = torch.float64
+SHIPPED = addresses.shipped()
+
+
+def network(address: str) -> NetworkModel:
+    model = load_model(address)
+    assert isinstance(model, NetworkModel)
+    return model.to(DOUBLE)
+
+
+@pytest.mark.parametrize("process", ["ve", "edm", "flow", "subvp"])
+@pytest.mark.parametrize("name", [name for name in SHIPPED if name.endswith("-vp")])
+def test_another_process_is_a_change_of_variables(name: str, process: str) -> None:
+    """From σ/α = 20 to 0.05, x/α follows one flow, whatever the process that the network is read under."""
+    ends, within = [], {"flow": "&t_max=0.99", "subvp": "&t_min=0.007"}.get(process, "")  # the noise it was trained on
+    for model in (network(name), network(f"{name}?process={process}{within}")):
+        p = model.process
+        t = p.t_of_sigma_hat(torch.tensor([20.0, 0.05], dtype=DOUBLE))
+        x = Noise(0, torch.arange(2), model.shape).latents() * 20 * p.alpha(t[0])
+        with torch.no_grad():
+            x = solve(model, find("rk45"), t, x, options={"rtol": 1e-7, "atol": 1e-8}).x
+        ends.append(x / p.alpha(t[1]))
+    assert float((ends[1] - ends[0]).norm() / ends[0].norm()) < 1e-5
+
+
+def test_a_process_beyond_the_trained_noise_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"from noise level .* to 152, the network was trained from 0.01 to 50; set its"
+    ):
+        load_model("digits-ve?process=vp")
+    assert load_model("digits-ve?process=vp&t_max=0.8").process.t_max == 0.8
+    one, other = network("digits-vp"), network("digits-vp?process=ve")
+    assert one.digest != other.digest
+
+
+@pytest.fixture
+def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small labelled network, trained for a moment."""
+    recipe = training.RECIPES["digits-vp"]
+    small = {**recipe.architecture, "block_out_channels": [8, 8], "norm_num_groups": 4}
+    recipe = replace(recipe, name="tiny", architecture=small, steps=2, batch=16, labelled=True, half=True)
+    list(training.train(recipe, tmp_path))
+    return tmp_path
+
+
+def test_labels_and_guidance(labelled: Path) -> None:
+    """Without options the label is the one for none; guidance mixes the two and both halves count."""
+    x, t = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.tensor(0.4, dtype=DOUBLE)
+    null, three, guided = (
+        load_network(labelled, "tiny", options) for options in ({}, {"label": "3"}, {"label": "3", "guidance": "7.5"})
+    )
+    assert (null.label, null.null, null.evaluations_per_call, guided.evaluations_per_call) == (10, 10, 1, 2)
+    with torch.no_grad():
+        d0, d3, d = (model.denoise(x, t) for model in (null, three, guided))
+    assert float((d3 - d0).norm()) > 0
+    torch.testing.assert_close(d, d0 + 7.5 * (d3 - d0), rtol=1e-4, atol=1e-4)
+    for options, message in (
+        ({"label": "11"}, r"label 11 is not in 0…10"),
+        ({"guidance": "3"}, "guidance needs a model with classes and a label"),
+        ({"label": "x"}, "label is an integer"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            load_network(labelled, "tiny", options)
+
+
+def test_half_precision_is_what_ships(labelled: Path) -> None:
+    from safetensors.torch import load_file
+
+    stored = load_file(labelled / "model.safetensors")
+    assert {value.dtype for value in stored.values()} == {torch.float16}
+    assert {p.dtype for p in load_network(labelled, "tiny").network.parameters()} == {torch.float32}
+
+
+def test_a_network_starts_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All weights but the output layer's are those of the network it starts from."""
+    recipe = replace(training.RECIPES["digits-ve"], start="digits-vp")
+    state = training.Run(recipe, "cpu").network.state_dict()
+    for key, value in network("digits-vp").to(torch.float32).network.state_dict().items():
+        assert torch.equal(value, state[key]) != key.startswith("conv_out")
