@@ -127,7 +127,7 @@ def make_cell(
     return Cell(config, model, info, extractor)
 
 
-def _variants(entry: SolverEntry, budgets: list[int]) -> list[tuple[dict[str, float | bool], int | None]]:
+def _variants(entry: SolverEntry, budgets: list[int]) -> list[tuple[dict[str, float | bool | str], int | None]]:
     if entry.ladder:
         return [({**entry.options, **rung}, None) for rung in entry.ladder]
     return [(entry.options, budget) for budget in budgets]

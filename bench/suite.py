@@ -35,8 +35,8 @@ class SolverEntry(Strict):
 
     id: str
     grid: str | None = None
-    options: dict[str, float | bool] = {}
-    ladder: list[dict[str, float | bool]] = []
+    options: dict[str, float | bool | str] = {}
+    ladder: list[dict[str, float | bool | str]] = []
 
 
 class Likelihood(Strict):
@@ -140,7 +140,7 @@ def evaluations_per_call(model: Model) -> int:
 
 def smallest_budget(info: SolverInfo, model: Model, calls_at_end: int) -> int:
     """The fewest network evaluations that buy one step of a solver and the calls at the end."""
-    return ((info.calls_per_step or 1) + calls_at_end) * evaluations_per_call(model)
+    return ((info.calls(info.least_steps) or 1) + calls_at_end) * evaluations_per_call(model)
 
 
 def shipped_suites() -> list[str]:

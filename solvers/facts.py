@@ -4,13 +4,14 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 from torch import Tensor
 
 Step = tuple[float | Tensor, Tensor]  # where the method has arrived: t, a number or one per sample (b,), and x (b, *d)
 Method = Callable[..., Iterator[Step]]
 Kind = Literal["ode", "sde"]
+CallsAt = Literal["accepted", "predicted"]
 
 SOLVERS: dict[str, "SolverInfo"] = {}
 ALIASES: dict[str, str] = {}
@@ -31,7 +32,10 @@ class SolverInfo:
     """The facts of one registered method; `method` is a generator function (problem, x (b, *d), grid (n + 1,)).
 
     `order` is the order from exact starting values and `self_started` the order from a cold start (the same unless
-    the method is multistep). `calls_per_step` network calls buy one step; an adaptive method has none.
+    the method is multistep), for stochastic methods the weak order; `claimed` is what the paper says, where that differs,
+    and `strong` a stochastic method's strong order. n steps cost n · `calls_per_step` + `extra_calls` network calls and
+    there are at least `least_steps`; an adaptive method has no such rule. `calls_at` says where the call at each time of
+    the grid is made: at the point that the method accepts or, as in predictor–correctors, at the point it predicts there.
     """
 
     id: str
@@ -44,6 +48,11 @@ class SolverInfo:
     reference: Reference
     aliases: tuple[str, ...]
     options: dict[str, Any]
+    claimed: int | None = None
+    strong: float | None = None
+    extra_calls: int = 0
+    least_steps: int = 1
+    calls_at: CallsAt = "accepted"
 
     @property
     def adaptive(self) -> bool:
@@ -55,7 +64,14 @@ class SolverInfo:
 
     def steps(self, budget: int) -> int:
         """The most steps that `budget` network calls pay for; 0 when the budget is too small."""
-        return budget // self.calls_per_step if self.calls_per_step else 1
+        if self.calls_per_step is None:
+            return 1
+        steps = (budget - self.extra_calls) // self.calls_per_step
+        return steps if steps >= self.least_steps else 0
+
+    def calls(self, steps: int) -> int | None:
+        """Network calls that so many steps cost; None for an adaptive method."""
+        return None if self.calls_per_step is None else steps * self.calls_per_step + self.extra_calls
 
     def facts(self) -> dict[str, Any]:
         """The same as plain data, for stores and tables."""
@@ -65,13 +81,26 @@ class SolverInfo:
             "kind": self.kind,
             "order": self.order,
             "self_started": self.self_started,
+            "claimed": self.order if self.claimed is None else self.claimed,
+            "strong": self.strong,
             "calls_per_step": self.calls_per_step,
+            "extra_calls": self.extra_calls,
             "grid": self.grid,
             "reference": vars(self.reference),
             "aliases": list(self.aliases),
             "options": self.options,
             "about": doc,
         }
+
+
+class MoreFacts(TypedDict, total=False):
+    """Facts that only some methods have to state; see `SolverInfo`."""
+
+    claimed: int | None
+    strong: float | None
+    extra_calls: int
+    least_steps: int
+    calls_at: CallsAt
 
 
 def solver(
@@ -84,8 +113,11 @@ def solver(
     grid: str = "logsnr",
     reference: Reference,
     aliases: tuple[str, ...] = (),
+    **facts: Unpack[MoreFacts],
 ) -> Callable[[Method], Method]:
     """Register a generator function under `id`; its keyword-only arguments are the solver's options.
+
+    The facts are those of `SolverInfo`.
 
     ValueError when the id or an alias is taken, or an option has no default.
     """
@@ -98,7 +130,7 @@ def solver(
                     raise ValueError(f"solver {id}: option {name} needs a default")
                 options[name] = parameter.default
         started = order if self_started is None else self_started
-        info = SolverInfo(id, method, kind, order, started, calls_per_step, grid, reference, aliases, options)
+        info = SolverInfo(id, method, kind, order, started, calls_per_step, grid, reference, aliases, options, **facts)
         names = {normal(name): name for name in (id, *aliases)}
         for key, name in names.items():
             if key in ALIASES:

@@ -1,8 +1,9 @@
 """log p of the probability-flow ODE by any deterministic solver, walked from data to noise.
 
 With q = d − α tr(∂D/∂x), log p(x_0) = log p_T(x_T) + d log(α_T/α_0) + ∫ q dλ from λ_T up to λ_0. A fixed-step method runs
-unmodified: q is taken with the network call that it makes at each point it accepts, and a cubic spline in λ integrates
-it. An adaptive method carries the integral as one more column of its state, under its own error control.
+unmodified: q is taken with the network call that it makes at each point it accepts, or predicts where its facts say so, and
+a cubic spline in λ integrates it; where a method makes no call, one more is made. An adaptive method carries the integral
+as one more column of its state, under its own error control.
 """
 
 import math
@@ -30,6 +31,7 @@ class TracedProblem(Problem):
 
     probes: Tensor | None = None  # (b, *d)
     awaited: Step | None = field(default=None, repr=False)  # the accepted point whose network call has not been seen
+    predicted: set[float] = field(default_factory=set, repr=False)  # times whose call is made at a predicted point
     seen: list[tuple[float, Tensor]] = field(default_factory=list, repr=False)  # (t, tr ∂D/∂x (b,)) at accepted points
 
     def __getitem__(self, rows: Tensor) -> "TracedProblem":
@@ -51,10 +53,15 @@ class TracedProblem(Problem):
         return d.detach(), (product * self.probes).flatten(1).sum(1)
 
     def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
-        if self.awaited is None or x is not self.awaited[1] or t != self.awaited[0]:
+        if self.predicted:
+            wanted = float(t) in self.predicted
+        else:
+            wanted = self.awaited is not None and x is self.awaited[1] and bool(t == self.awaited[0])
+        if not wanted:
             return super().denoise(x, t)
         d, trace = self.traced(x, t)
         self.seen.append((float(t), trace.double().cpu()))
+        self.predicted.discard(float(t))
         self.awaited = None
         return d
 
@@ -130,14 +137,19 @@ def _log_p(model: Model, grid: Tensor, latents: Tensor, integral: Tensor) -> Ten
 def _by_quadrature(
     problem: TracedProblem, info: SolverInfo, grid: Tensor, x: Tensor, options: dict[str, Any]
 ) -> tuple[Tensor, Tensor]:
-    problem.awaited = float(grid[0]), x
+    if info.calls_at == "predicted":
+        problem.predicted = set(grid.tolist())
+    else:
+        problem.awaited = float(grid[0]), x
     steps: Iterator[Step] = info.method(problem, x, grid, **options)
     for step in steps:
-        if problem.awaited is not None:
-            raise UsageError(f"{info.id} made no network call at the point it accepted, t = {problem.awaited[0]}")
-        problem.awaited = step
+        if problem.awaited is not None:  # the method made no call where it stood: one more, counted like any other
+            problem.denoise(problem.awaited[1], float(problem.awaited[0]))
+        if not problem.predicted:
+            problem.awaited = step
         x = step[1]
-    problem.denoise(x, float(grid[-1]))
+    if not problem.seen or problem.seen[-1][0] != float(grid[-1]):
+        problem.denoise(x, float(grid[-1]))
     t = torch.tensor([t for t, _ in problem.seen], dtype=torch.float64)
     values = torch.stack([integrand(problem.model, at, trace) for at, (_, trace) in zip(t, problem.seen, strict=True)])
     lam = problem.process.lam(t)
