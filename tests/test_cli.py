@@ -43,6 +43,11 @@ def scorebench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         (["run", "quick", "--plugin", "nowhere.py"], "no such file"),
         (["solvers", "dpmpp_2"], "did you mean dpmpp-2m"),
         (["models", "exact:gmmm"], "did you mean exact:gmm"),
+        (["models", "--sheet", "x.png"], "name it, as in"),
+        (["models", "digits-vp?label=3"], "it has no classes"),
+        (["models", "digits-vp?proces=ve"], "did you mean process"),
+        (["models", "digits-ve?process=vp"], "set its t_min, t_max or sigma_max"),
+        (["card", "digits-pv"], "did you mean digits-vp"),
         (["train", "digits-pv"], "did you mean digits-vp"),
         (["reference", "digits-pv"], "did you mean digits-vp"),
         (["report", "--store", "nowhere"], "scorebench run quick --store nowhere"),
@@ -143,6 +148,16 @@ def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     ):
         assert scorebench(monkeypatch, *arguments) == 0
         assert expected in capsys.readouterr().out
+
+
+def test_a_model_shows_its_card_and_draws_its_sheet(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for address, expected in (("digits-vp", "held-out loss"), ("exact:gmm", "exact"), ("digits-vp?process=edm", "edm")):
+        sheet = tmp_path / "sheet.png"
+        assert scorebench(monkeypatch, "models", address, "--sheet", sheet) == 0
+        assert expected in capsys.readouterr().out and sheet.stat().st_size > 1000
+        sheet.unlink()
 
 
 @pytest.mark.parametrize(
