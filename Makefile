@@ -7,10 +7,10 @@ DEMO := results/demo
 ASV := cd .asv/quick && HOME="$$PWD" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ../../$(BIN)/asv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench baseline nightly clean
+.PHONY: help demo test lint format bench baseline certificates peers mutants nightly clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -48,7 +48,18 @@ bench: .venv/.installed ## check the asv suites and call each benchmark once, re
 baseline: demo ## commit the demo's tables and the README's picture to results/baseline
 	cp $(DEMO)/report/{best.csv,summary.csv,error-nfe-digits-vp.png} results/baseline/
 
-nightly: lint test ## lint, test, then the standard suite and its report in results/local
+certificates: .venv/.installed ## certify every registered solver, and commit the table
+	$(BIN)/scorebench certify --all --table results/certificates.csv
+
+peers: .venv/.installed ## install k-diffusion's samplers and what they need, and table the conformance of released samplers
+	$(PIP) install -c constraints.txt torchsde torchdiffeq
+	$(PIP) install -c constraints.txt --no-deps k-diffusion
+	$(BIN)/scorebench certify --peers --table results/conformance.csv
+
+mutants: .venv/.installed ## plant the listed bugs one by one, and see that certificates catch them
+	$(BIN)/python -m scorebench.bench.certificates.hunt
+
+nightly: lint test certificates mutants ## all checks, then the standard suite and its report in results/local
 	$(BIN)/scorebench run standard
 	$(BIN)/scorebench report --out results/local/report
 

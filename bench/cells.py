@@ -8,13 +8,14 @@ import torch
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.model import Model, model_digest
 from scorebench.solvers.facts import SolverInfo
-from scorebench.solvers.grids import make_grid
+from scorebench.solvers.grids import OPTIMISE, check_points, make_grid, parse_grid
 from scorebench.solvers.registry import find
 
+from . import optimised_grids
 from .features import Extractor, extractor_of, has_data
 from .fingerprint import fingerprint_of
 from .provenance import machine, package_version
-from .store import SCHEMA, Json, key_of
+from .store import SCHEMA, Json, Store, key_of
 from .suite import SolverEntry, Suite, evaluations_per_call, smallest_budget
 
 Pass = Literal["sample", "likelihood", "time"]
@@ -28,6 +29,7 @@ class Cell:
     model: Model
     info: SolverInfo
     extractor: Extractor
+    store: Store | None = None  # where optimised grids are kept
 
     @property
     def key(self) -> str:
@@ -39,7 +41,7 @@ class Cell:
         budget = self.config["budget"]
         if budget is None:
             return 1
-        return self.info.steps(budget // evaluations_per_call(self.model) - self.calls_at_end)
+        return self.info.steps(budget // evaluations_per_call(self.model) - self.calls_at_end, self.config["options"])
 
     @property
     def calls_at_end(self) -> int:
@@ -52,10 +54,24 @@ class Cell:
 
     def grid(self) -> torch.Tensor:
         """The times of the solve (n + 1,): decreasing to sample, increasing for likelihood."""
-        p = self.model.process
-        first, last = (p.t_min_likelihood, p.t_max) if self.config["pass"] == "likelihood" else (p.t_max, p.t_min)
-        name = "time_uniform" if self.info.adaptive else self.config["grid"]
-        return make_grid(name, p, max(self.steps, 1), first, last)
+        steps, (first, last) = max(self.steps, 1), ends(self.config["pass"], self.model)
+        if teacher := self._teacher():
+            grid = teacher.grid(steps, optimised_grids.options_of(parse_grid(self.config["grid"]))["coefficient"])
+            return grid if first > last else grid.flip(0)
+        return make_grid(
+            "time_uniform" if self.info.adaptive else self.config["grid"], self.model.process, steps, first, last
+        )
+
+    def grid_cost(self) -> Json:
+        """The network calls that the making of the grid took, all budgets together; nothing where it has a closed form."""
+        teacher = self._teacher()
+        return {} if teacher is None else teacher.spent
+
+    def _teacher(self) -> optimised_grids.Teacher | None:
+        if self.info.adaptive or (name := parse_grid(self.config["grid"])).id != OPTIMISE:
+            return None
+        high, low = max(ends(self.config["pass"], self.model)), min(ends(self.config["pass"], self.model))
+        return optimised_grids.teacher(name, self.model, high, low, self.dtype, self.store)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -64,6 +80,12 @@ class Cell:
     def label(self) -> str:
         budget = self.config["budget"] or " ".join(f"{k}={v:g}" for k, v in self.config["options"].items())
         return f"{self.config['pass']} {self.config['model']} {self.info.id} {budget}"
+
+
+def ends(kind: str, model: Model) -> tuple[float, float]:
+    """Where a pass starts and ends: from noise to sample, from data for likelihood."""
+    p = model.process
+    return (p.t_min_likelihood, p.t_max) if kind == "likelihood" else (p.t_max, p.t_min)
 
 
 def plan(suite: Suite) -> list[Cell]:
@@ -88,7 +110,7 @@ def plan(suite: Suite) -> list[Cell]:
     for kind, addresses, extra in passes:
         budgets = suite.timing.budgets or suite.budgets if kind == "time" and suite.timing else suite.budgets
         for address in addresses:
-            for entry in suite.solvers:
+            for entry in (entry.resolved() for entry in suite.solvers):
                 for options, budget in _variants(entry, budgets):
                     config = {"n": sizes[address], **extra, "model": address, "model_digest": digests[address]}
                     cell = make_cell(kind, models[address], entry, options, budget, suite, config)
@@ -102,10 +124,14 @@ def make_cell(
 ) -> Cell:
     """One cell; its configuration holds all that determines the result and nothing that does not."""
     info, extractor = find(entry.id), extractor_of(model)
-    grid = entry.grid or info.grid
-    if kind == "likelihood" and suite.likelihood is not None:
-        grid = suite.likelihood.grid
-    driver = "scorebench.solvers.likelihood" if kind == "likelihood" else "scorebench.solvers.drive"
+    likelihood = kind == "likelihood"
+    grid = parse_grid(suite.likelihood.grid if likelihood and suite.likelihood is not None else entry.grid or info.grid)
+    denoise = model.data is not None and not likelihood
+    if grid.steps is not None and not info.adaptive:  # a list fixes the number of steps, and so the budget
+        check_points(grid, model.process, *ends(kind, model))
+        budget = ((info.calls(grid.steps, options) or 0) + int(denoise or likelihood)) * evaluations_per_call(model)
+    made_by = ["scorebench.bench.optimised_grids"] if grid.id == OPTIMISE else ["scorebench.solvers.grids"]
+    driver = "scorebench.solvers.likelihood" if likelihood else "scorebench.solvers.drive"
     config = {
         "schema": SCHEMA,
         "pass": kind,
@@ -113,13 +139,13 @@ def make_cell(
         "solver": info.id,
         "options": options,
         "kind": "sde" if info.stochastic(options) else "ode",
-        "eta": float(options.get("eta", info.options.get("eta", 1.0 if info.kind == "sde" else 0.0))),
-        "grid": "adaptive" if info.adaptive else grid,
+        "eta": info.eta(options),
+        "grid": "adaptive" if info.adaptive else str(grid),
         "budget": budget,
         "dtype": suite.dtype,
         "seed": suite.seed,
-        "denoise": model.data is not None and kind != "likelihood",
-        "source": fingerprint_of(info.method, driver, "scorebench.solvers.grids") + fingerprint_of(type(model)),
+        "denoise": denoise,
+        "source": fingerprint_of(info.method, driver, *made_by) + fingerprint_of(type(model)),
         **extra,
     }
     if kind == "sample":

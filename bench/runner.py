@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 from math import log, prod
@@ -49,7 +49,7 @@ def run_suite(suite: Suite, store: Store, say: Say = lambda what, done: None, pa
 
     `partial`: the suite was narrowed, so the cells that the store lists under its name stay listed beside these.
     """
-    cells = plan(suite)
+    cells = [replace(cell, store=store) for cell in plan(suite)]
     _fit_dtype(cells)
     done = {cell.key for cell in cells if _finished(store, cell)}
     store.check(done)
@@ -82,7 +82,7 @@ def measure(cell: Cell, store: Store, progress: Callable[[str], None]) -> None:
     except Exception as error:  # whatever a solver, of the user's too, may raise costs this cell alone
         _write(store, cell, {}, {}, "failed", cause(error), started)
         return
-    _write(store, cell, counts_of(count), arrays, "failed" if message else "ok", message, started)
+    _write(store, cell, counts_of(count) | cell.grid_cost(), arrays, "failed" if message else "ok", message, started)
 
 
 def cause(error: Exception) -> str:
@@ -184,7 +184,8 @@ def measure_times(cells: list[Cell], store: Store) -> None:
                 raise
             able = [cell for cell in able if cell.key not in broken]
     for cell, arrays, spent in zip(able, panel, calls, strict=True) if able else ():
-        _write(store, cell, {"calls": spent}, arrays, "ok", "", started, cell.config["threads"], len(able))
+        counts = {"calls": spent} | cell.grid_cost()
+        _write(store, cell, counts, arrays, "ok", "", started, cell.config["threads"], len(able))
 
 
 def _panels(cells: list[Cell]) -> Iterator[list[Cell]]:

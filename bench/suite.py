@@ -3,16 +3,18 @@
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError, unknown
 from scorebench.reference_models.model import Model
+from scorebench.solvers.aliases import resolve
 from scorebench.solvers.facts import SolverInfo
-from scorebench.solvers.grids import GRIDS
-from scorebench.solvers.registry import check_options, find
+from scorebench.solvers.grids import parse_grid
+from scorebench.solvers.options import check_options
+from scorebench.solvers.registry import find
 
 from .quality import METRICS
 
@@ -23,6 +25,14 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def _listed(grid: object) -> object:
+    """A list of times as the text that names it."""
+    return "t:" + ",".join(map(str, grid)) if isinstance(grid, list) else grid
+
+
+Grid = Annotated[str, BeforeValidator(_listed)]
+
+
 class ModelEntry(Strict):
     """A model's address and how many latents it is sampled from."""
 
@@ -31,12 +41,22 @@ class ModelEntry(Strict):
 
 
 class SolverEntry(Strict):
-    """A solver with its grid (its own by default) and options; `ladder` lists options to run through instead of budgets."""
+    """A solver with its grid (its own by default) and options; `ladder` lists options to run through instead of budgets.
+
+    A grid is a name, with options as in `karras?rho=5`, or a list of times, which fixes the number of steps.
+    """
 
     id: str
-    grid: str | None = None
+    grid: Grid | None = None
     options: dict[str, float | bool | str] = {}
     ladder: list[dict[str, float | bool | str]] = []
+
+    def resolved(self) -> "SolverEntry":
+        """The entry under its solver's id, with the grid and the options that its name stands for unless it has its own."""
+        info, grid, options = resolve(self.id)
+        return self.model_copy(
+            update={"id": info.id, "grid": self.grid or grid, "options": {**options, **self.options}}
+        )
 
 
 class Likelihood(Strict):
@@ -44,7 +64,7 @@ class Likelihood(Strict):
 
     models: list[str]
     images: PositiveInt = 32
-    grid: str = "logsnr"
+    grid: Grid = "logsnr"
 
 
 class Timing(Strict):
@@ -86,14 +106,14 @@ class Suite(Strict):
                     named = [m for m in models if m in section.models or m not in known]
                     change[part] = section.model_copy(update={"models": named}) if named else None
         if solvers:
-            ids = [find(name).id for name in solvers]
-            entries = [entry for entry in self.solvers if find(entry.id).id in ids]
-            present = {find(entry.id).id for entry in entries}
-            change["solvers"] = entries + [SolverEntry(id=id) for id in ids if id not in present]
+            change["solvers"] = self._entries(solvers)
         if grids:
             entries = change.get("solvers", self.solvers)
             change["solvers"] = [e.model_copy(update={"grid": grid}) for e in entries for grid in grids]
         if budgets:
+            for grid in grids or []:
+                if parse_grid(grid).steps is not None:
+                    raise UsageError(f"grid {grid} fixes the number of steps: leave --budget out")
             change["budgets"] = budgets
             timing = change.get("timing", self.timing)
             change["timing"] = None if timing is None else timing.model_copy(update={"budgets": []})
@@ -105,9 +125,17 @@ class Suite(Strict):
                 raise UsageError(f"{info.id} needs {needed} network calls on {models[0]}, got budget={budgets[0]}")
         return suite
 
+    def _entries(self, solvers: list[str]) -> list[SolverEntry]:
+        """The suite's entries of these solvers, and new ones for those it lacks or whose name says a grid or options."""
+        named = [SolverEntry(id=name).resolved() for name in solvers]
+        plain = {entry.id for entry in named if entry.grid is None and not entry.options}
+        own = [entry for entry in (entry.resolved() for entry in self.solvers) if entry.id in plain]
+        present = {entry.id for entry in own}
+        return own + [entry for entry in named if entry.id not in plain or entry.id not in present]
+
     def check(self) -> None:
         """UsageError at the first name of a solver, option, grid or model that does not exist."""
-        for entry in self.solvers:
+        for entry in (entry.resolved() for entry in self.solvers):
             info = find(entry.id)
             for options in (entry.options, *entry.ladder):
                 check_options(info, options)
@@ -117,13 +145,13 @@ class Suite(Strict):
                 )
             if entry.ladder and not info.adaptive:
                 raise UsageError(f"suite {self.name}: {info.id} has fixed steps, give it options instead of a ladder")
-            if entry.grid is not None and entry.grid not in GRIDS:
-                raise unknown("grid", entry.grid, GRIDS)
+            if entry.grid is not None:
+                parse_grid(entry.grid)
         for metric in self.metrics:
             if metric not in METRICS:
                 raise unknown(f"metric in suite {self.name}", metric, METRICS)
-        if self.likelihood is not None and self.likelihood.grid not in GRIDS:
-            raise unknown("grid", self.likelihood.grid, GRIDS)
+        if self.likelihood is not None:
+            parse_grid(self.likelihood.grid)
         known = [entry.address for entry in self.models]
         for name, section in (("likelihood", self.likelihood), ("timing", self.timing)):
             for address in section.models if section else []:

@@ -67,7 +67,7 @@ class Recipe:
 
 def _garments(name: str, process: str, parameterisation: Parameterisation, seed: int, **changes: Any) -> Recipe:
     return Recipe(
-        name, process, parameterisation, FASHION, FASHION_UNET, 16000, 64, 1.5e-3, 0.9995, seed, half=True, **changes
+        name, process, parameterisation, FASHION, FASHION_UNET, 12000, 64, 1.5e-3, 0.9995, seed, half=True, **changes
     )
 
 

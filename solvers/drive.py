@@ -11,8 +11,8 @@ from scorebench.reference_models.model import Model
 
 from .facts import SolverInfo
 from .noise import Noise
+from .options import check_options
 from .problem import Count, Problem
-from .registry import check_options
 
 
 @dataclass(frozen=True)

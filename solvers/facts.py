@@ -33,9 +33,12 @@ class SolverInfo:
 
     `order` is the order from exact starting values and `self_started` the order from a cold start (the same unless
     the method is multistep), for stochastic methods the weak order; `claimed` is what the paper says, where that differs,
-    and `strong` a stochastic method's strong order. n steps cost n · `calls_per_step` + `extra_calls` network calls and
-    there are at least `least_steps`; an adaptive method has no such rule. `calls_at` says where the call at each time of
-    the grid is made: at the point that the method accepts or, as in predictor–correctors, at the point it predicts there.
+    `strong` a stochastic method's strong order and `drift` its order when its noise is left out. n steps cost
+    n · `calls_per_step` + `extra_calls` network calls and there are at least `least_steps`; an adaptive method has no such
+    rule. `calls_at` says where the call at each time of the grid is made: at the point that the method accepts or, as in
+    predictor–correctors, at the point it predicts there.
+    `extra_calls_of` gives the extra calls as a function of the options, where they change them; `extra_calls` is then its
+    value for the defaults.
     """
 
     id: str
@@ -50,9 +53,11 @@ class SolverInfo:
     options: dict[str, Any]
     claimed: int | None = None
     strong: float | None = None
+    drift: int | None = None
     extra_calls: int = 0
     least_steps: int = 1
     calls_at: CallsAt = "accepted"
+    extra_calls_of: Callable[..., int] | None = None
 
     @property
     def adaptive(self) -> bool:
@@ -62,16 +67,24 @@ class SolverInfo:
         """Whether it injects noise with these options (`ddim` does for eta > 0)."""
         return bool(self.kind == "sde" or options.get("eta", self.options.get("eta", 0.0)))
 
-    def steps(self, budget: int) -> int:
+    def eta(self, options: dict[str, Any]) -> float:
+        """The dial of the reverse problem's noise: 0 the probability-flow ODE, 1 the reverse SDE."""
+        return float(options.get("eta", self.options.get("eta", 1.0 if self.kind == "sde" else 0.0)))
+
+    def extra(self, options: dict[str, Any] | None = None) -> int:
+        """The network calls beside those of the steps, with these options."""
+        return self.extra_calls_of(**self.options | (options or {})) if self.extra_calls_of else self.extra_calls
+
+    def steps(self, budget: int, options: dict[str, Any] | None = None) -> int:
         """The most steps that `budget` network calls pay for; 0 when the budget is too small."""
         if self.calls_per_step is None:
             return 1
-        steps = (budget - self.extra_calls) // self.calls_per_step
+        steps = (budget - self.extra(options)) // self.calls_per_step
         return steps if steps >= self.least_steps else 0
 
-    def calls(self, steps: int) -> int | None:
+    def calls(self, steps: int, options: dict[str, Any] | None = None) -> int | None:
         """Network calls that so many steps cost; None for an adaptive method."""
-        return None if self.calls_per_step is None else steps * self.calls_per_step + self.extra_calls
+        return None if self.calls_per_step is None else steps * self.calls_per_step + self.extra(options)
 
     def facts(self) -> dict[str, Any]:
         """The same as plain data, for stores and tables."""
@@ -83,6 +96,7 @@ class SolverInfo:
             "self_started": self.self_started,
             "claimed": self.order if self.claimed is None else self.claimed,
             "strong": self.strong,
+            "drift": self.drift,
             "calls_per_step": self.calls_per_step,
             "extra_calls": self.extra_calls,
             "grid": self.grid,
@@ -98,9 +112,11 @@ class MoreFacts(TypedDict, total=False):
 
     claimed: int | None
     strong: float | None
+    drift: int | None
     extra_calls: int
     least_steps: int
     calls_at: CallsAt
+    extra_calls_of: Callable[..., int] | None
 
 
 def solver(
@@ -130,6 +146,9 @@ def solver(
                     raise ValueError(f"solver {id}: option {name} needs a default")
                 options[name] = parameter.default
         started = order if self_started is None else self_started
+        calls_of = facts.get("extra_calls_of")
+        if calls_of is not None:
+            facts["extra_calls"] = calls_of(**options)
         info = SolverInfo(id, method, kind, order, started, calls_per_step, grid, reference, aliases, options, **facts)
         names = {normal(name): name for name in (id, *aliases)}
         for key, name in names.items():

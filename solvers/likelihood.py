@@ -21,8 +21,8 @@ from scorebench.reference_models.model import ExactModel, Model
 from scorebench.reference_models.parameterisation import broadcast
 
 from .facts import SolverInfo, Step
+from .options import check_options
 from .problem import Count, Problem
-from .registry import check_options
 
 
 @dataclass
@@ -78,6 +78,12 @@ class AugmentedProblem(TracedProblem):
         v = broadcast(p.f(t) + half, at) * at - broadcast(half * p.alpha(t), at) * d
         column = (half * integrand(self.model, t, trace.double().cpu())).to(x)
         return torch.cat([v.flatten(1), column[:, None]], 1)
+
+    def eps(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """The ε of which `velocity` is f x + (g²/2σ) ε, for the column too: methods in ε carry the integral as they do x."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        p = self.process
+        return broadcast(2 * p.sigma(t) / p.g2(t), x) * (self.velocity(x, t) - broadcast(p.f(t), x) * x)
 
 
 @dataclass(frozen=True)

@@ -28,19 +28,17 @@ def philox(
 
 
 def words(seed: int, indices: Tensor, count: int, stream: int, positions: Tensor) -> Tensor:
-    """Random 32-bit words (m, b, count), int64, for positions (m,) int64 of a stream and sample indices (b,)."""
+    """Random 32-bit words (m, b, count), int64, for positions (m,), or (m, b), int64 of a stream and sample indices (b,)."""
     blocks = torch.arange((count + 3) // 4)
+    places = positions[..., None] if positions.ndim == 2 else positions[:, None, None]
     c0, c1, c2, c3 = torch.broadcast_tensors(
-        blocks + (stream << 24),
-        (positions & MASK)[:, None, None],
-        (positions >> 32 & MASK)[:, None, None],
-        indices[:, None],
+        blocks + (stream << 24), places & MASK, places >> 32 & MASK, indices[:, None]
     )
     return torch.stack(philox((c0, c1, c2, c3), (seed & MASK, seed >> 32 & MASK)), -1).flatten(-2)[..., :count]
 
 
 def normals(seed: int, indices: Tensor, count: int, stream: int, positions: Tensor) -> Tensor:
-    """Standard normals (m, b, count), float64, by Box and Muller's transform of neighbouring words."""
+    """Standard normals (m, b, count), float64, at positions (m,) or (m, b), by Box and Muller's transform."""
     w = words(seed, indices, count + count % 2, stream, positions).double()
     radius = torch.sqrt(-2 * torch.log((w[..., 0::2] + 1) / 2**32))
     angle = (2 * math.pi / 2**32) * w[..., 1::2]
@@ -75,10 +73,10 @@ class Noise:
 
     def increment(self, s_from: float, s_to: float) -> Tensor:
         """(W(s_to) − W(s_from)) / √|s_to − s_from|, standard normal (b, *shape); 0 < s_from, s_to, in the method's own clock."""
-        _, start = self._last if self._last is not None and self._last[0] == s_from else (s_from, self._within(s_from))
-        end = self._within(s_to)
+        _, start = self._last if self._last is not None and self._last[0] == s_from else (s_from, self._at(s_from))
+        end = self._at(s_to)
         self._last = s_to, end
-        low, high = math.floor(math.log2(s_from)), math.floor(math.log2(s_to))
+        low, high = math.frexp(s_from)[1] - 1, math.frexp(s_to)[1] - 1
         total = end - start
         octaves = torch.arange(min(low, high), max(low, high))
         if len(octaves):
@@ -86,25 +84,36 @@ class Noise:
             total = total + math.copysign(1.0, high - low) * (lengths * self._normals(OCTAVE, octaves + 4096)).sum(0)
         return self._give(total / math.sqrt(abs(s_to - s_from)))
 
-    def _within(self, s: float) -> Tensor:
-        """W(s) − W(2^k) with 2^k ≤ s < 2^(k+1), by bisection of the octave (b, d)."""
-        octave = math.floor(math.log2(s))
-        place = s / 2.0**octave - 1.0  # in [0, 1)
-        levels = torch.arange(DEPTH + 1)
+    def increments(self, s_from: Tensor, s_to: Tensor) -> Tensor:
+        """The increments of `increment` between times of each sample's own, s_from (b,) and s_to (b,), float64 on the host."""
+        (_, low), (_, high) = torch.frexp(s_from), torch.frexp(s_to)
+        total = self._within(s_to) - self._within(s_from)
+        for octave in range(int(torch.minimum(low, high).min()) - 1, int(torch.maximum(low, high).max()) - 1):
+            crossed = (octave < high - 1).int() - (octave < low - 1).int()  # 1 upwards, −1 downwards, 0 not at all
+            step = 2.0 ** (0.5 * octave) * self._normals(OCTAVE, torch.tensor([octave + 4096]))[0]
+            total = total + crossed[:, None] * step
+        return self._give(total / torch.sqrt((s_to - s_from).abs())[:, None])
+
+    def _at(self, s: float) -> Tensor:
+        return self._within(torch.tensor([s], dtype=torch.float64))
+
+    def _within(self, s: Tensor) -> Tensor:
+        """W(s) − W(2^k) with 2^k ≤ s < 2^(k+1), by bisection of the octave (b, d); s (1,), the same for all, or (b,)."""
+        mantissa, exponent = torch.frexp(s)
+        octave = exponent.long() + 4095
+        place, length = 2 * mantissa - 1, s / (2 * mantissa)  # place in [0, 1)
+        levels = torch.arange(DEPTH + 1)[:, None]
         cells = torch.floor(place * torch.exp2(levels.double())).long()  # the cell at each level that holds s
-        nodes = ((octave + 4096) << 40) + (levels << 32) + cells
-        z = self._normals(BRIDGE, nodes)
-        length = 2.0**octave
-        left, right = (
-            torch.zeros_like(z[0]),
-            math.sqrt(length) * self._normals(OCTAVE, torch.tensor([octave + 4096]))[0],
-        )
+        z = self._normals(BRIDGE, (octave << 40) + (levels << 32) + cells)
+        right = torch.sqrt(length)[:, None] * self._normals(OCTAVE, octave[None])[0]
+        left = torch.zeros_like(right)
         for level in range(DEPTH):
-            middle = 0.5 * (left + right) + 0.5 * math.sqrt(length) * z[level]
-            length *= 0.5
-            left, right = (middle, right) if int(cells[level + 1]) % 2 else (left, middle)
-        share = place * 2.0**DEPTH - int(cells[DEPTH])
-        return left + share * (right - left) + math.sqrt(share * (1 - share) * length) * z[DEPTH]
+            middle = 0.5 * (left + right) + (0.5 * torch.sqrt(length))[:, None] * z[level]
+            length = 0.5 * length
+            odd = (cells[level + 1] % 2 == 1)[:, None]
+            left, right = torch.where(odd, middle, left), torch.where(odd, right, middle)
+        share = (place * 2.0**DEPTH - cells[DEPTH])[:, None]
+        return left + share * (right - left) + torch.sqrt(share * (1 - share) * length[:, None]) * z[DEPTH]
 
     def _normals(self, stream: int, positions: Tensor) -> Tensor:
         return normals(self.seed, self.indices, math.prod(self.shape), stream, positions)

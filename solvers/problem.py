@@ -53,6 +53,10 @@ class Problem:
         """Standard normal (b, *d) from the Brownian path between two values of the method's clock."""
         return self._noise.increment(s_from, s_to)
 
+    def increments(self, s_from: Tensor, s_to: Tensor) -> Tensor:
+        """The same between values (b,) of each sample's own, float64."""
+        return self._noise.increments(s_from, s_to)
+
     def independent(self, position: int) -> Tensor:
         """Standard normal (b, *d), independent for every position."""
         return self._noise.independent(position)

@@ -6,37 +6,21 @@ import pkgutil
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
-from scorebench.reference_models.errors import UsageError, unknown
+from scorebench.reference_models.errors import UsageError
 
 from . import methods
-from .facts import ALIASES, SOLVERS, SolverInfo, normal
+from .facts import SOLVERS, SolverInfo
 
 for _module in pkgutil.iter_modules(methods.__path__):
     importlib.import_module(f"{methods.__name__}.{_module.name}")
 
 
 def find(name: str) -> SolverInfo:
-    """The solver of that id or alias; UsageError with the nearest names otherwise."""
-    key = normal(name)
-    if key not in ALIASES:
-        raise unknown("solver", name, SOLVERS)
-    return SOLVERS[ALIASES[key]]
+    """The solver of that id or alias, whatever grid and options the name says beside; UsageError with the nearest otherwise."""
+    from .aliases import resolve  # which needs the list complete
 
-
-def check_options(info: SolverInfo, options: dict[str, Any]) -> dict[str, Any]:
-    """The options, each known and of its default's type; UsageError names the option that is not."""
-    for name, value in options.items():
-        if name not in info.options:
-            if not info.options:
-                raise UsageError(f"solver {info.id} takes no options, got {name!r}")
-            raise unknown(f"option of solver {info.id}", name, info.options)
-        default = info.options[name]
-        number = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
-        if not number and type(value) is not type(default):
-            raise UsageError(f"solver {info.id}: option {name} is a {type(default).__name__}, got {value!r}")
-    return options
+    return resolve(name).info
 
 
 def load_plugin(path: str) -> None:

@@ -33,7 +33,7 @@ def scorebench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     ("arguments", "message"),
     [
         (["run", "quik"], "did you mean quick"),
-        (["run", "quick", "--solver", "hoin"], "unknown solver 'hoin': did you mean heun"),
+        (["run", "quick", "--solver", "hoin"], "unknown solver 'hoin': did you mean midpoint or heun"),
         (["run", "quick", "--model", "digits-pv"], "unknown model 'digits-pv': did you mean digits-vp"),
         (["run", "quick", "--model", "exact:gmm?process=vee"], "unknown process 'vee'"),
         (["run", "quick", "--model", "exact:gmm", "--solver", "heun", "--budget", "1"], "heun needs 2 network calls"),
@@ -41,7 +41,7 @@ def scorebench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         (["run", "quick", "--budget", "many"], "--budget"),
         (["ruun"], "ruun"),
         (["run", "quick", "--plugin", "nowhere.py"], "no such file"),
-        (["solvers", "dpmpp_2"], "did you mean dpmpp-2m"),
+        (["solvers", "dpmpp_2"], "dpmpp-2m"),
         (["models", "exact:gmmm"], "did you mean exact:gmm"),
         (["models", "--sheet", "x.png"], "name it, as in"),
         (["models", "digits-vp?label=3"], "it has no classes"),

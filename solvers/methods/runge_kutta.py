@@ -48,6 +48,9 @@ SIGMA_HAT = Variable(Process.sigma_hat, Process.t_of_sigma_hat, Process.alpha, P
 
 EULER = Tableau(a=((),), b=(1.0,), c=(0.0,))
 HEUN = Tableau(a=((), (1.0,)), b=(0.5, 0.5), c=(0.0, 1.0))
+MIDPOINT = Tableau(a=((), (0.5,)), b=(0.0, 1.0), c=(0.0, 0.5))
+BOGACKI_SHAMPINE = Tableau(a=((), (0.5,), (0.0, 0.75)), b=(2 / 9, 1 / 3, 4 / 9), c=(0.0, 0.5, 0.75))
+CLASSICAL = Tableau(a=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3, 1 / 3, 1 / 6), c=(0.0, 0.5, 0.5, 1.0))
 
 
 def runge_kutta(problem: Problem, x: Tensor, grid: Tensor, tableau: Tableau, variable: Variable) -> Iterator[Step]:
@@ -89,15 +92,36 @@ KARRAS = Reference(
     "Alg. 1",
 )
 
-solver("euler", order=1, grid="karras", reference=KARRAS, aliases=("EulerDiscreteScheduler", "sample_euler"))(
-    method(EULER, SIGMA_HAT, "Euler's method in σ̂ = σ/α, the same map as DDIM.")
+RUNGE = Reference("Runge 1895", "Über die numerische Auflösung von Differentialgleichungen", "doi:10.1007/BF01446807")
+KUTTA = Reference(
+    "Kutta 1901", "Beitrag zur näherungsweisen Integration totaler Differentialgleichungen", "Z. Math. Phys. 46, 435"
 )
-solver(
-    "heun", order=2, calls_per_step=2, grid="karras", reference=KARRAS, aliases=("HeunDiscreteScheduler", "sample_heun")
-)(method(HEUN, SIGMA_HAT, "Heun's method in σ̂ = σ/α, the deterministic EDM sampler."))
-solver("euler-t", order=1, grid="time_uniform", reference=SONG)(
-    method(EULER, TIME, "Euler's method in t on the probability-flow ODE.")
+BOGACKI = Reference(
+    "Bogacki & Shampine 1989", "A 3(2) pair of Runge-Kutta formulas", "doi:10.1016/0893-9659(89)90079-7"
 )
-solver("heun-t", order=2, calls_per_step=2, grid="time_uniform", reference=SONG)(
-    method(HEUN, TIME, "Heun's method in t on the probability-flow ODE.")
+METHODS: tuple[tuple[str, str, Tableau, int, Reference, Reference], ...] = (  # id, name, a b c, order, in σ̂, in t
+    ("euler", "Euler's method", EULER, 1, KARRAS, SONG),
+    ("heun", "Heun's method", HEUN, 2, KARRAS, SONG),
+    ("midpoint", "The explicit midpoint method", MIDPOINT, 2, RUNGE, RUNGE),
+    ("bs3", "The third-order method of Bogacki and Shampine", BOGACKI_SHAMPINE, 3, BOGACKI, BOGACKI),
+    ("rk4", "The classical fourth-order Runge–Kutta method", CLASSICAL, 4, KUTTA, KUTTA),
 )
+OTHER_NAMES = {
+    "euler": ("EulerDiscreteScheduler", "EDMEulerScheduler", "sample_euler"),
+    "heun": ("HeunDiscreteScheduler", "sample_heun"),
+}
+REMARKS = {"euler": ", the same map as DDIM", "heun": ", the deterministic EDM sampler"}
+
+for _id, _name, _tableau, _order, _in_sigma_hat, _in_t in METHODS:
+    _calls = len(_tableau.b)
+    solver(
+        _id,
+        order=_order,
+        calls_per_step=_calls,
+        grid="karras",
+        reference=_in_sigma_hat,
+        aliases=OTHER_NAMES.get(_id, ()),
+    )(method(_tableau, SIGMA_HAT, f"{_name} in σ̂ = σ/α{REMARKS.get(_id, '')}."))
+    solver(f"{_id}-t", order=_order, calls_per_step=_calls, grid="time_uniform", reference=_in_t)(
+        method(_tableau, TIME, f"{_name} in t on the probability-flow ODE.")
+    )

@@ -53,6 +53,14 @@ def test_brownian_increments_add_up(times: list[float]) -> None:
     torch.testing.assert_close(increment(a, c), -increment(c, a), rtol=0, atol=1e-12 * scale)
 
 
+def test_increments_between_times_of_each_samples_own_are_those_of_its_path() -> None:
+    noise = Noise(6, torch.arange(5), (3,))
+    s = torch.tensor([0.3, 0.3, 5.0, 1.0, 1e-3], dtype=torch.float64)
+    t = torch.tensor([0.31, 0.9, 0.02, 0.5, 700.0], dtype=torch.float64)
+    alone = [noise[torch.tensor([i])].increment(float(s[i]), float(t[i])) for i in range(5)]
+    torch.testing.assert_close(noise.increments(s, t), torch.cat(alone), rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize(("s", "t"), [(0.3, 0.31), (0.3, 0.9), (1e-3, 700.0), (0.5, 1.0)])
 def test_brownian_increments_have_their_variance(s: float, t: float) -> None:
     z = Noise(1, torch.arange(5000), (4,)).increment(s, t)

@@ -1,0 +1,161 @@
+"""A certificate: every claim of a method, measured. Registered methods are held to theirs; foreign samplers are told apart."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+
+from scorebench.bench.fingerprint import fingerprint_of
+from scorebench.solvers.facts import SolverInfo
+
+from . import checks, likeness, strong, weak
+from .checks import Verdict
+from .foreign import foreign
+from .orders import Observed, observe
+
+GRIDS = ("time_uniform", "logsnr", "karras")
+PROCESSES = ("vp", "subvp", "ve", "edm")
+TOLERANCE = 0.2
+Check = Callable[[SolverInfo, dict[str, Any]], Iterator[Verdict]]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """The verdicts on one method with some options; `source` is the fingerprint of the code or the version behind it."""
+
+    id: str
+    options: dict[str, Any]
+    source: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(verdict.passed is not False for verdict in self.verdicts)
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return {**asdict(self), "passed": self.passed}
+
+
+def certify(info: SolverInfo, options: dict[str, Any] | None = None) -> Certificate:
+    """Measure every claim of a registered method."""
+    found = tuple(_verdicts(info, options or {}, (orders, stochastic, kept, peers, *checks.CHECKS, equals)))
+    return Certificate(info.id, options or {}, source_of(info), found)
+
+
+def certify_foreign(address: str) -> Certificate:
+    """Measure the orders of another library's sampler, and say which registered method it equals."""
+    library = address.partition(":")[0]
+    found = tuple(
+        _verdicts(foreign(address), {}, (foreign_orders, equals, checks.cost, checks.batches, checks.host_reads))
+    )
+    return Certificate(address, {}, f"{library} {version(library)}", found)
+
+
+def source_of(info: SolverInfo) -> str:
+    """The fingerprint of a method's code: what it says was measured on."""
+    return str(fingerprint_of(info.method, "scorebench.solvers.problem"))
+
+
+def _verdicts(info: SolverInfo, options: dict[str, Any], wanted: tuple[Check, ...]) -> Iterator[Verdict]:
+    """The verdicts of some checks; one that the method breaks down in is a failed one, with the cause."""
+    for check in wanted:
+        try:
+            with torch.no_grad():
+                yield from check(info, options)
+        except Exception as error:  # whatever a method may raise is a verdict on it
+            cause = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            yield Verdict(check.__name__.replace("_", " "), "runs", cause, False)
+
+
+def orders(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+    """Orders of a fixed-step deterministic method: on three grids, on all processes, and from a cold start."""
+    if info.adaptive or info.stochastic(options) or info.order is None:
+        return
+    ladder = (16, 32, 64, 128) if info.order < 4 else (32, 64, 128, 256)  # high orders show later
+    for grid in GRIDS:
+        found = observe(info, "flow", grid, ladder=ladder, options=options)
+        yield _order(f"order, exact start, {grid}", info.order, found)
+    for process in PROCESSES:
+        yield _order(f"order on {process}", info.order, observe(info, process, ladder=ladder, options=options))
+    started = info.self_started if info.self_started is not None else info.order
+    if started == info.order:
+        yield _order("order, self-started", started, observe(info, "flow", "time_uniform", False, ladder, options))
+    else:  # where the start caps the order, its error dominates only on fine grids, and not on every process
+        slow = (observe(info, process, "time_uniform", False, (512, 1024), options) for process in ("flow", "ve"))
+        yield _order("order, self-started", started, min(slow, key=lambda found: found.value))
+    if info.claimed is not None and info.claimed != info.order:
+        yield Verdict("claimed order", f"{info.claimed}", f"{info.order}", None, float(info.order))
+
+
+def stochastic(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+    """Of a method with noise: weak order by quadrature, strong order by coupled paths, and its drift's order, which is a fact.
+
+    A method whose dial `eta` is 0 by default is looked at with eta = 1.
+    """
+    dialled = {**weak.noise_options(info)[-1], **options}
+    if info.adaptive or info.order is None or not info.stochastic(dialled):
+        return
+    for process in ("vp", "subvp", "ve", "flow"):
+        found = weak.weak_order(info, process, dialled)
+        passed = abs(found - info.order) <= TOLERANCE
+        yield Verdict(f"weak order on {process}", f"{info.order}", f"{found:.2f} by quadrature", passed, found)
+    if info.strong is not None:
+        yield _order("strong order", info.strong, strong.strong_order(info, "vp", dialled))
+    yield _order("order of the drift", info.drift, observe(info, "vp", "logsnr", options=dialled))
+
+
+def kept(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+    """Of a method with noise and no order: that p_t stays as it is when steps and noise shrink."""
+    if info.order is not None or info.id not in weak.SHRINKING:
+        return
+    claimed, _ = weak.SHRINKING[info.id]
+    for process in ("vp", "subvp", "ve", "flow"):
+        found = weak.kept_order(info, process)
+        passed = abs(found - claimed) <= TOLERANCE
+        yield Verdict(
+            f"keeps p_t on {process}", f"to order {claimed}", f"to order {found:.2f} by quadrature", passed, found
+        )
+
+
+def foreign_orders(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+    """Orders of another library's sampler; many step in float32, so the grids are coarser."""
+    what = "order of the drift" if info.stochastic(options) else "order"
+    ladder = (9, 18, 36, 72) if "Singlestep" in info.id else (8, 16, 32, 64)
+    for grid in GRIDS[1:] if "Singlestep" not in info.id else ():
+        yield _order(f"{what}, exact start, {grid}", info.order, observe(info, "vp", grid, True, ladder, floor=1e-5))
+    yield _order(f"{what}, self-started, karras", info.order, observe(info, "vp", "karras", False, ladder, floor=1e-5))
+
+
+def equals(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+    """The registered methods that end where this one ends."""
+    if info.adaptive or info.order is None:
+        return
+    found = likeness.likenesses(info, options)
+    same = [one for one in found if one.same]
+    text = ", ".join(one.text() for one in same) or f"none; nearest {found[0].text()}"
+    yield Verdict("equals", "", text, None, found[0].difference)
+
+
+def peers(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+    """The other implementations, released ones among them, that the method must end with."""
+    claimed = likeness.identities(info.id)
+    for with_options, other in claimed:
+        if other.startswith("k-diffusion:") and find_spec("k_diffusion") is None:
+            continue
+        found = likeness.difference(info, {**options, **with_options}, other)
+        chosen = "".join(f" {key}={value}" for key, value in with_options.items())
+        yield Verdict(
+            f"equals {other}{chosen and ' with' + chosen}", "< 1e-05", f"{found:.0e}", found < likeness.SAME, found
+        )
+    if not any(":" in other for _, other in claimed) and not info.adaptive:
+        yield Verdict("released peer", "", "no peer", None)
+
+
+def _order(check: str, claimed: float | None, found: Observed) -> Verdict:
+    text = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] at {found.steps[1]} steps"
+    passed = None if claimed is None else abs(found.value - claimed) <= TOLERANCE
+    return Verdict(check, "" if claimed is None else f"{claimed:g}", text, passed, found.value, found.low, found.high)

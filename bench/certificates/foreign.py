@@ -1,0 +1,288 @@
+"""Samplers of other libraries as methods of ours: their update formulas, on our grids, given exact network calls.
+
+    diffusers:CLASS?flag=value&…        a scheduler class with flags
+    diffusers:scheduler_config.json     one as a pipeline stores it
+    k-diffusion:NAME                    a function `sample_NAME`, if that package is installed
+
+A scheduler gets the grid's noise levels σ̂ in place of its own (as its list of σ or its training table), in float64 where it
+lets us, and the exact past in place of its first states, so that orders are those of its formulas. What it does at the end
+of its own grid, a last step into σ = 0, is left out.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import json
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import parse_qsl
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scorebench.reference_models.errors import UsageError, unknown
+from scorebench.reference_models.torchvision_repair import repair
+from scorebench.solvers.facts import Reference, SolverInfo, Step
+from scorebench.solvers.problem import Problem
+
+CLAIMED = {  # the order that a class says it has, where no flag says it
+    **dict.fromkeys(("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "EDMEulerScheduler"), 1),
+    **dict.fromkeys(("DDIMScheduler", "DDPMScheduler", "FlowMatchEulerDiscreteScheduler"), 1),
+    **dict.fromkeys(("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"), 2),
+    **dict.fromkeys(("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"), 2),
+    **dict.fromkeys(("LMSDiscreteScheduler", "IPNDMScheduler"), 4),
+}
+TABLED = ("DDIMScheduler", "DDPMScheduler")
+STOCHASTIC = (
+    "DDPMScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "KDPM2AncestralDiscreteScheduler",
+    "SASolverScheduler",
+)
+SAMPLERS = {  # of k-diffusion: claimed order, calls a step, stochastic
+    "euler": (1, 1, False), "heun": (2, 2, False), "dpm_2": (2, 2, False), "lms": (4, 1, False), "dpmpp_2m": (2, 1, False),
+    "euler_ancestral": (1, 1, True), "dpm_2_ancestral": (2, 2, True), "dpmpp_2s_ancestral": (2, 2, True),
+    "dpmpp_sde": (2, 2, True), "dpmpp_2m_sde": (2, 1, True), "dpmpp_3m_sde": (3, 1, True),
+}  # fmt: skip
+
+
+def foreign(address: str) -> SolverInfo:
+    """The sampler at an address as a method; UsageError where there is none, or it cannot be driven."""
+    library, _, name = address.partition(":")
+    if library == "k-diffusion":
+        return _k_diffusion(address, name)
+    if name.endswith(".json"):
+        if not Path(name).is_file():
+            raise UsageError(f"{address}: no file {name}")
+        flags = json.loads(Path(name).read_text())
+        kind = flags.pop("_class_name", "")
+        flags = {key: value for key, value in flags.items() if not key.startswith("_")}
+    else:
+        kind, _, query = name.partition("?")
+        flags = {key: _value(value) for key, value in parse_qsl(query, keep_blank_values=True)}
+    return _diffusers(address, kind, flags)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text.lower() if text in ("True", "False") else text)
+    except ValueError:
+        return text
+
+
+def _info(address: str, method: Any, claimed: int, calls: int, stochastic: bool) -> SolverInfo:
+    return SolverInfo(
+        address, method, "sde" if stochastic else "ode", claimed, None, calls, "karras",
+        Reference(address.partition(":")[0], address, ""), (), {}, claimed,
+    )  # fmt: skip
+
+
+def _diffusers(address: str, kind: str, flags: dict[str, Any]) -> SolverInfo:
+    repair()
+    import diffusers
+
+    known = [name for name in dir(diffusers) if name.endswith("Scheduler")]
+    if kind not in known:
+        raise unknown(f"scheduler in {address}", kind, known)
+    made = getattr(diffusers, kind)
+    accepted = inspect.signature(made.__init__).parameters
+    for flag in flags:
+        if flag not in accepted:
+            raise unknown(f"flag of {kind}", flag, [name for name in accepted if name != "self"])
+    stochastic = kind in STOCHASTIC or str(flags.get("algorithm_type", "")).startswith("sde")
+    calls = 2 if any(word in kind for word in ("Heun", "KDPM2")) else 1
+    claimed = flags.get("solver_order", flags.get("predictor_order", CLAIMED.get(kind, 2)))
+
+    def method(problem: Problem, x: Tensor, grid: Tensor) -> Iterator[Step]:
+        return _scheduled(problem, x, grid, made, flags, calls)
+
+    return _info(address, method, claimed, calls, stochastic)
+
+
+def _scheduled(
+    problem: Problem, x: Tensor, grid: Tensor, made: Any, flags: dict[str, Any], calls: int
+) -> Iterator[Step]:
+    """Drive a scheduler along the grid; its state is x, x/α, or the flow's own scale."""
+    p, past = problem.process, problem.start
+    times = torch.cat([torch.tensor([t for t, _ in past], dtype=torch.float64), grid])
+    nodes = p.sigma_hat(times)
+    scheduler = _on_nodes(made, flags, nodes.numpy())
+    scale = _scale(made.__name__, nodes) / p.alpha(times)
+    given = [y for _, y in past] + [x]
+    position = 0
+
+    def noise(*_: Any, **__: Any) -> Tensor:
+        return problem.increment(float(times[position]), float(times[position + 1]))
+
+    with patch.object(sys.modules[made.__module__], "randn_tensor", noise, create=True):
+        state = given[0] * scale[0]
+        for call in range(calls * (len(times) - 1)):
+            position = call // calls
+            if call % calls == 0 and position < len(given):
+                state = given[position] * scale[position]
+            state = _call(problem, scheduler, made.__name__, call, state)
+            if (call + 1) % calls == 0 and position + 1 >= len(given):
+                yield float(times[position + 1]), state / scale[position + 1]
+
+
+def _call(problem: Problem, scheduler: Any, kind: str, call: int, state: Tensor) -> Tensor:
+    """One network call, as the scheduler asks for it, and its step."""
+    p, timestep = problem.process, scheduler.timesteps[call]
+    sigma = _sigma_at(scheduler, call)
+    t = float(p.t_of_sigma_hat(sigma))
+    at = state / _scale(kind, sigma)  # x/α
+    d = problem.denoise(p.alpha(torch.tensor(t, dtype=torch.float64)) * at, t)
+    root = torch.sqrt(1 + sigma**2)
+    unsaid = "flow" if kind.startswith("FlowMatch") else "v_prediction" if kind == "IPNDMScheduler" else "epsilon"
+    wanted = scheduler.config.get("prediction_type", unsaid)
+    if kind.startswith("EDM"):
+        data = scheduler.config.sigma_data
+        total = sigma**2 + data**2
+        output = (d - data**2 / total * at) / (sigma * data / torch.sqrt(total))
+    elif wanted in ("flow", "flow_prediction"):
+        output = (at - d) / sigma - d
+    else:
+        output = {"epsilon": (at - d) / sigma, "sample": d, "v_prediction": (at - d) / sigma / root - sigma / root * d}[
+            wanted
+        ]
+    if hasattr(scheduler, "scale_model_input"):
+        scheduler.scale_model_input(state, timestep)
+    result: Tensor = scheduler.step(output, timestep, state).prev_sample
+    return result
+
+
+def _scale(kind: str, sigma: Tensor) -> Tensor:
+    """What a scheduler's state is, in units of x/α at σ̂."""
+    if kind.startswith("FlowMatch"):
+        return 1 / (1 + sigma)
+    in_sigma_hat = kind.startswith(("Euler", "Heun", "KDPM2", "LMS", "EDM"))
+    return torch.ones_like(sigma) if in_sigma_hat else 1 / torch.sqrt(1 + sigma**2)
+
+
+def _sigma_at(scheduler: Any, call: int) -> Tensor:
+    """σ̂ of a scheduler's network call."""
+    kind = type(scheduler).__name__
+    if kind in TABLED:
+        cumulative = scheduler.alphas_cumprod[int(scheduler.timesteps[call])]
+        return torch.sqrt((1 - cumulative) / cumulative)
+    if kind == "IPNDMScheduler":
+        return torch.as_tensor(scheduler.betas[call] / scheduler.alphas[call])
+    between = hasattr(scheduler, "sigmas_interpol") and not scheduler.state_in_first_order
+    levels = scheduler.sigmas_interpol if between else scheduler.sigmas
+    sigma = torch.as_tensor(levels[call - int(between and "Ancestral" in kind)], dtype=torch.float64)
+    return sigma / (1 - sigma) if kind.startswith("FlowMatch") else sigma
+
+
+def _on_nodes(made: Any, flags: dict[str, Any], nodes: np.ndarray) -> Any:
+    """A scheduler whose noise levels are the nodes (n,), σ̂ decreasing, in float64 where it keeps them in a table."""
+    kind, n, sigma = made.__name__, len(nodes), torch.from_numpy(nodes)
+    if kind in TABLED:
+        return _on_table(made, flags, nodes)
+    if kind == "IPNDMScheduler":
+        scheduler = made(**flags)
+        scheduler.set_timesteps(n)
+        scheduler.betas, scheduler.alphas = sigma / torch.sqrt(1 + sigma**2), 1 / torch.sqrt(1 + sigma**2)
+        scheduler.timesteps = torch.linspace(1, 0.1, n)
+        return scheduler
+    hook = {"use_karras_sigmas": True} if kind == "KDPM2AncestralDiscreteScheduler" else {}
+    scheduler = made(**{**hook, **flags})
+    if hook:
+        scheduler._convert_to_karras = lambda *_, **__: nodes
+    scheduler.set_timesteps(n)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)
+    levels = sigma / (1 + sigma) if kind.startswith("FlowMatch") else sigma
+    tail = torch.as_tensor(scheduler.sigmas[-1:], dtype=torch.float64)
+    twice = any(word in kind for word in ("Heun", "KDPM2"))
+    if not twice:
+        scheduler.sigmas = torch.cat([levels, tail])
+    elif "Heun" in kind:
+        scheduler.sigmas = torch.cat([levels[:1], levels[1:].repeat_interleave(2), tail])
+    else:
+        _between(scheduler, levels)
+    # times serve as labels: distinct, and in the middle of the table, where a time-dependent noise is switched on
+    scheduler.timesteps = torch.linspace(600, 400, 2 * n - 1 if twice else n, dtype=torch.float64)
+    return scheduler
+
+
+def _between(scheduler: Any, levels: Tensor) -> None:
+    """The interleaved tables of the second-order schedulers with a geometric midpoint, again in float64."""
+    for name in ("sigmas", "sigmas_interpol", "sigmas_up", "sigmas_down"):
+        if hasattr(scheduler, name):
+            setattr(scheduler, name, getattr(scheduler, name).double())
+    if hasattr(scheduler, "sigmas_up"):
+        return  # its tables are made of the float32 levels, and stay consistent with one another
+    ended = torch.cat([levels, torch.zeros(1, dtype=torch.float64)])
+    middle = torch.sqrt(ended * ended.roll(1))
+    scheduler.sigmas = torch.cat([ended[:1], ended[1:].repeat_interleave(2), ended[-1:]])
+    scheduler.sigmas_interpol = torch.cat([middle[:1], middle[1:].repeat_interleave(2), middle[-1:]])
+
+
+def _on_table(made: Any, flags: dict[str, Any], nodes: np.ndarray) -> Any:
+    """A scheduler of a training table whose training times are the nodes."""
+    cumulative = (1 / (1 + nodes**2))[::-1]
+    betas = 1 - cumulative / np.concatenate([[1.0], cumulative[:-1]])
+    accepted = inspect.signature(made.__init__).parameters
+    own = {"timestep_spacing": "trailing", "clip_sample": False, "set_alpha_to_one": False}
+    own = {key: value for key, value in own.items() if key in accepted}
+    scheduler = made(**{**own, **flags, "num_train_timesteps": len(nodes), "trained_betas": betas})
+    scheduler.set_timesteps(len(nodes))
+    scheduler.alphas_cumprod = torch.from_numpy(cumulative.copy())
+    scheduler.final_alpha_cumprod = scheduler.alphas_cumprod[0]
+    return scheduler
+
+
+def _k_diffusion(address: str, name: str) -> SolverInfo:
+    if name not in SAMPLERS:
+        raise unknown(f"sampler of {address}", name, SAMPLERS)
+    function = getattr(_sampling(address), f"sample_{name}")
+    claimed, calls, stochastic = SAMPLERS[name]
+
+    def method(problem: Problem, x: Tensor, grid: Tensor) -> Iterator[Step]:
+        return _sampled(problem, x, grid, function, calls)
+
+    return _info(address, method, claimed, calls, stochastic)
+
+
+def _sampled(problem: Problem, x: Tensor, grid: Tensor, function: Callable[..., Tensor], calls: int) -> Iterator[Step]:
+    """Run a sampling function in y = x/α; its states are those that its callback sees, the exact past put in their place."""
+    p, past = problem.process, problem.start
+    times = torch.cat([torch.tensor([t for t, _ in past], dtype=torch.float64), grid])
+    alpha, sigmas = p.alpha(times), p.sigma_hat(times)
+    given = [state / a for (_, state), a in zip(past, alpha.tolist(), strict=False)] + [x / float(alpha[len(past)])]
+    states: list[Tensor] = []
+    asked = 0
+
+    def model(y: Tensor, sigma: Tensor) -> Tensor:
+        nonlocal asked
+        position, first = divmod(asked, calls)
+        asked += 1
+        if first == 0 and position < len(given):
+            y.copy_(given[position])
+        t = float(p.t_of_sigma_hat(sigma[0].double()))
+        return problem.denoise(p.alpha(torch.tensor(t, dtype=torch.float64)) * y, t)
+
+    options: dict[str, Any] = {"disable": True, "callback": lambda seen: states.append(seen["x"].clone())}
+    if "noise_sampler" in inspect.signature(function).parameters:
+        options["noise_sampler"] = lambda high, low: problem.increment(float(high), float(low))
+    states.append(function(model, given[0].clone(), sigmas, **options))
+    for n in range(len(past) + 1, len(times)):
+        yield float(times[n]), states[n] * float(alpha[n])
+
+
+def _sampling(address: str) -> Any:
+    """k-diffusion's module of samplers, without the rest of that package and its many dependencies."""
+    spec = importlib.util.find_spec("k_diffusion")
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError(f"{address}: k-diffusion is not installed; `make peers` installs it")
+    repair()
+    if "k_diffusion" not in sys.modules:
+        package = types.ModuleType("k_diffusion")
+        package.__path__ = list(spec.submodule_search_locations)
+        sys.modules["k_diffusion"] = package
+    return importlib.import_module("k_diffusion.sampling")

@@ -1,0 +1,67 @@
+"""Strong order of stochastic methods by coupled paths: one Brownian path per sample at every step size.
+
+The reference is the method itself on a fine grid with the same path in the same clock.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scorebench.bench.quality import mean_interval
+from scorebench.solvers.drive import solve
+from scorebench.solvers.facts import SolverInfo
+from scorebench.solvers.grids import make_grid
+from scorebench.solvers.noise import Noise
+
+from .orders import Observed
+from .trajectory import DOUBLE, ends, mixture
+
+PATHS, GROUPS = 120, 10
+LADDER = (32, 128, 1024)  # of steps, the last one the reference
+
+
+class Coupled(Noise):
+    """A Brownian path per sample, drawn at all the values of the clock that are asked for at any step size."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(0, torch.arange(size), (2,))
+        self.clock: set[float] = set()
+        self.values: dict[float, Tensor] = {}
+
+    def draw(self) -> None:
+        clock = torch.tensor(sorted(self.clock), dtype=DOUBLE)
+        z = torch.randn(len(clock), len(self.indices), 2, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
+        z[1:] *= torch.sqrt(torch.diff(clock))[:, None, None]
+        self.values = dict(zip(clock.tolist(), z.cumsum(0), strict=True))
+
+    def increment(self, s_from: float, s_to: float) -> Tensor:
+        if not self.values:
+            self.clock |= {s_from, s_to}
+            return torch.zeros(len(self.indices), 2, dtype=DOUBLE)
+        return (self.values[s_to] - self.values[s_from]) / math.sqrt(abs(s_to - s_from))
+
+
+def strong_order(info: SolverInfo, process: str, options: dict[str, Any]) -> Observed:
+    """The slope of the root-mean-square distance to the fine solution, and its interval over groups of paths."""
+    model, generator = mixture(process), torch.Generator().manual_seed(0)
+    p = model.process
+    first, last = ends(p)
+    time = torch.tensor(first, dtype=DOUBLE)
+    x0 = model.samples(PATHS, generator)
+    x = p.alpha(time) * x0 + p.sigma(time) * torch.randn(x0.shape, generator=generator, dtype=DOUBLE)
+    grids = [make_grid("logsnr", p, steps, first, last) for steps in LADDER]
+    noise = Coupled(PATHS)
+    for grid in grids:
+        spy = Coupled(1)
+        solve(model, info, grid, x[:1], options=options, noise=spy)
+        noise.clock |= spy.clock
+    noise.draw()
+    *found, truth = [solve(model, info, grid, x, options=options, noise=noise).x for grid in grids]
+    squares = [(end - truth).pow(2).sum(1).reshape(GROUPS, -1).mean(1).numpy() for end in found]
+    rungs = math.log(LADDER[1] / LADDER[0])
+    value = 0.5 * math.log(squares[0].mean() / squares[1].mean()) / rungs
+    _, low, high = mean_interval(0.5 * np.log(squares[0] / squares[1]) / rungs)
+    return Observed(value, min(low, value), max(high, value), LADDER[:2], float(np.sqrt(squares[1].mean())))
