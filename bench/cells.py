@@ -50,7 +50,7 @@ class Cell:
     @property
     def needed(self) -> int:
         """The smallest budget that this solver can use here."""
-        return smallest_budget(self.info, self.model, self.calls_at_end)
+        return smallest_budget(self.info, self.model, self.calls_at_end, self.config["options"])
 
     def grid(self) -> torch.Tensor:
         """The times of the solve (n + 1,): decreasing to sample, increasing for likelihood."""

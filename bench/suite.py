@@ -166,9 +166,9 @@ def evaluations_per_call(model: Model) -> int:
     return int(getattr(model, "evaluations_per_call", 1))
 
 
-def smallest_budget(info: SolverInfo, model: Model, calls_at_end: int) -> int:
-    """The fewest network evaluations that buy one step of a solver and the calls at the end."""
-    return ((info.calls(info.least_steps) or 1) + calls_at_end) * evaluations_per_call(model)
+def smallest_budget(info: SolverInfo, model: Model, calls_at_end: int, options: dict[str, Any] | None = None) -> int:
+    """The fewest network evaluations that buy the least steps of a solver, with these options, and the calls at the end."""
+    return ((info.calls(info.least_steps, options) or 1) + calls_at_end) * evaluations_per_call(model)
 
 
 def shipped_suites() -> list[str]:

@@ -69,7 +69,8 @@ class SolverInfo:
 
     def eta(self, options: dict[str, Any]) -> float:
         """The dial of the reverse problem's noise: 0 the probability-flow ODE, 1 the reverse SDE."""
-        return float(options.get("eta", self.options.get("eta", 1.0 if self.kind == "sde" else 0.0)))
+        chosen = {**self.options, **options}
+        return float(chosen.get("eta", chosen.get("tau", 1.0 if self.kind == "sde" else 0.0)))
 
     def extra(self, options: dict[str, Any] | None = None) -> int:
         """The network calls beside those of the steps, with these options."""

@@ -47,6 +47,9 @@ def scorebench(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
         (["models", "digits-vp?label=3"], "it has no classes"),
         (["models", "digits-vp?proces=ve"], "did you mean process"),
         (["models", "digits-ve?process=vp"], "set its t_min, t_max or sigma_max"),
+        (["certify"], "certify what?"),
+        (["certify", "hein"], "did you mean heun"),
+        (["certify", "diffusers:DDIMSchedular"], "did you mean DDIMScheduler"),
         (["card", "digits-pv"], "did you mean digits-vp"),
         (["train", "digits-pv"], "did you mean digits-vp"),
         (["reference", "digits-pv"], "did you mean digits-vp"),
@@ -148,6 +151,43 @@ def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
     ):
         assert scorebench(monkeypatch, *arguments) == 0
         assert expected in capsys.readouterr().out
+
+
+def test_the_example_solver_is_certified_as_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from scorebench.solvers.facts import ALIASES, SOLVERS
+
+    try:
+        arguments = [
+            "certify",
+            "--plugin",
+            "docs/example_solver.py",
+            "--out",
+            tmp_path,
+            "--table",
+            tmp_path / "table.csv",
+        ]
+        assert scorebench(monkeypatch, *arguments) == 0
+    finally:
+        SOLVERS.pop("my-euler", None)
+        ALIASES.pop("myeuler", None)
+    assert "holds" in (printed := capsys.readouterr().out) and "euler-t" in printed
+    assert (tmp_path / "my-euler.html").stat().st_size > 1000 and (tmp_path / "table.csv").exists()
+
+
+def test_a_failed_claim_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from scorebench.solvers.facts import ALIASES, SOLVERS
+
+    plugin = tmp_path / "wrong.py"
+    plugin.write_text(
+        Path("docs/example_solver.py").read_text().replace("my-euler", "my-heun").replace("order=1", "order=2")
+    )
+    try:
+        assert scorebench(monkeypatch, "certify", "--plugin", plugin, "--out", tmp_path / "out") == 1
+    finally:
+        SOLVERS.pop("my-heun", None)
+        ALIASES.pop("myheun", None)
 
 
 def test_a_model_shows_its_card_and_draws_its_sheet(

@@ -75,15 +75,14 @@ def orders(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
     """Orders of a fixed-step deterministic method: on three grids, on all processes, and from a cold start."""
     if info.adaptive or info.stochastic(options) or info.order is None:
         return
-    ladder = (16, 32, 64, 128) if info.order < 4 else (32, 64, 128, 256)  # high orders show later
     for grid in GRIDS:
-        found = observe(info, "flow", grid, ladder=ladder, options=options)
+        found = observe(info, "flow", grid, options=options)
         yield _order(f"order, exact start, {grid}", info.order, found)
     for process in PROCESSES:
-        yield _order(f"order on {process}", info.order, observe(info, process, ladder=ladder, options=options))
+        yield _order(f"order on {process}", info.order, observe(info, process, options=options))
     started = info.self_started if info.self_started is not None else info.order
     if started == info.order:
-        yield _order("order, self-started", started, observe(info, "flow", "time_uniform", False, ladder, options))
+        yield _order("order, self-started", started, observe(info, "flow", "time_uniform", False, options=options))
     else:  # where the start caps the order, its error dominates only on fine grids, and not on every process
         slow = (observe(info, process, "time_uniform", False, (512, 1024), options) for process in ("flow", "ve"))
         yield _order("order, self-started", started, min(slow, key=lambda found: found.value))

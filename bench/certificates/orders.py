@@ -62,7 +62,7 @@ def errors(
 
 def observe(
     info: SolverInfo, process: str = "flow", grid: str = "logsnr", exact_start: bool = True,
-    ladder: tuple[int, ...] = (16, 32, 64, 128), options: dict[str, Any] | None = None, floor: float = FLOOR,
+    ladder: tuple[int, ...] = (32, 64, 128, 256), options: dict[str, Any] | None = None, floor: float = FLOOR,
     seed: int = 0,
 ) -> Observed:  # fmt: skip
     """The order between the two finest grids of a ladder whose errors are not yet round-off, along the samples of a seed."""

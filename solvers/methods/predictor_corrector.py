@@ -81,7 +81,7 @@ def pc(
     """
     t = grid.tolist()
     steps = coefficients(problem, grid, predictor)
-    sizes = step_sizes(problem, grid[:-1], snr, corrector)
+    sizes = step_sizes(problem, grid, grid[:-1], snr, corrector)
     for n, (a, v, root) in enumerate(steps):
         x = langevin(problem, x, t[n], problem.independent(n), sizes[n], corrector)
         x = combine((a, x), (v, problem.score(x, t[n])), (root, problem.increment(t[n], t[n + 1])))
@@ -109,18 +109,20 @@ def annealed_langevin(
     `corrector` is ald or langevin, see `langevin`. Nothing else moves x from level to level, so that it lags behind p_t
     unless there are many levels: the paper takes 100 steps on each of 10. p_t itself is kept as snr² shrinks.
     """
-    sizes = step_sizes(problem, grid[1:], snr, corrector)
+    sizes = step_sizes(problem, grid, grid[1:], snr, corrector)
     for n, t in enumerate(grid[1:].tolist()):
         x = langevin(problem, x, t, problem.independent(n), sizes[n], corrector)
         yield t, x
 
 
-def step_sizes(problem: Problem, levels: Tensor, snr: float, corrector: str) -> list[float]:
-    """2a snr², times σ² for ald, at each level (n,): a = (α/α_max)² as published for VP, 1 for VE."""
+def step_sizes(problem: Problem, grid: Tensor, levels: Tensor, snr: float, corrector: str) -> list[float]:
+    """2a snr², times σ² for ald, at each level (n,), one a step of the grid (n + 1,).
+
+    a is what the step's transition keeps of the variance, (α_t/α_s)²: the paper's α_i = 1 − β_i for VP, and 1 for VE.
+    """
     if corrector not in CORRECTORS:
         raise UsageError(f"corrector must be one of {', '.join(CORRECTORS)}, got {corrector!r}")
-    alpha = problem.process.alpha(levels)
-    sizes = 2 * snr**2 * (alpha / alpha.max()) ** 2
+    sizes = 2 * snr**2 * torch.exp(-2 * torch.diff(problem.process.log_alpha(grid)))
     return (sizes * problem.process.sigma(levels) ** 2 if corrector == "ald" else sizes).tolist()
 
 

@@ -223,7 +223,7 @@ def test_predictor_corrector_as_in_the_paper(predictor: str, corrector: str, mix
     p, snr = mixture.process, 0.2
     grid, x = p.t_of_lam(LAM), points(mixture)
     end, drawn = ours(mixture, "pc", grid, x, snr=snr, predictor=predictor, corrector=corrector)
-    waiting, damping = iter(drawn), (p.alpha(grid[:-1]) / p.alpha(grid[:-1]).max()) ** 2
+    waiting, damping = iter(drawn), (p.alpha(grid[:-1]) / p.alpha(grid[1:])) ** 2  # 1 − β
 
     def score(x: Tensor, t: Tensor) -> Tensor:
         return (p.alpha(t) * mixture.denoise(x, t) - x) / p.sigma(t) ** 2
@@ -254,10 +254,10 @@ def test_annealed_langevin_moves_at_the_levels_it_arrives_at(corrector: str, mix
     p, snr = mixture.process, 0.2
     grid, x = p.t_of_lam(LAM), points(mixture)
     end, drawn = ours(mixture, "annealed-langevin", grid, x, snr=snr, corrector=corrector)
-    for t, z in zip(grid[1:], drawn, strict=True):
+    for before, t, z in zip(grid[:-1], grid[1:], drawn, strict=True):
         s = (p.alpha(t) * mixture.denoise(x, t) - x) / p.sigma(t) ** 2
         r = snr * p.sigma(t) if corrector == "ald" else snr * z.norm(dim=1, keepdim=True) / s.norm(dim=1, keepdim=True)
-        size = 2 * (p.alpha(t) / p.alpha(grid[-1])) ** 2 * r**2
+        size = 2 * (p.alpha(before) / p.alpha(t)) ** 2 * r**2
         x = x + size * s + torch.sqrt(2 * size) * z
     torch.testing.assert_close(end, x, rtol=1e-9, atol=1e-10)
 
@@ -284,6 +284,6 @@ def paths(id: str, steps: int) -> Tensor:
 )
 def test_methods_with_one_clock_have_one_limit(id: str, reference: str) -> None:
     """Against another method on a fine grid of the same paths: a method with a wrong noise or clock converges elsewhere."""
-    truth = paths(reference, 256)
+    truth = paths(reference, 512)
     coarse, fine = (float((paths(id, n) - truth).norm(dim=1).pow(2).mean().sqrt()) for n in (16, 32))
     assert math.log2(coarse / fine) == pytest.approx(SOLVERS[id].strong, abs=0.25)
