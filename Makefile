@@ -22,8 +22,8 @@ demo: .venv/.installed ## run the quick suite (it continues where it stopped) an
 	$(BIN)/scorebench report --store $(DEMO) --out $(DEMO)/report
 	@echo "open $(DEMO)/report/report.html"
 
-test: .venv/.installed ## run all tests
-	$(BIN)/python -m pytest
+test: .venv/.installed ## run all tests, on two processes
+	$(BIN)/python -m pytest -n 2 -q --benchmark-disable --durations=10
 
 lint: .venv/.installed ## check style, types and the direction of imports
 	$(BIN)/ruff check

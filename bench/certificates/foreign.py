@@ -64,11 +64,11 @@ def foreign(address: str) -> SolverInfo:
         flags = {key: value for key, value in flags.items() if not key.startswith("_")}
     else:
         kind, _, query = name.partition("?")
-        flags = {key: _value(value) for key, value in parse_qsl(query, keep_blank_values=True)}
+        flags = {key: flag_value(value) for key, value in parse_qsl(query, keep_blank_values=True)}
     return _diffusers(address, kind, flags)
 
 
-def _value(text: str) -> Any:
+def flag_value(text: str) -> Any:
     try:
         return json.loads(text.lower() if text in ("True", "False") else text)
     except ValueError:
@@ -283,6 +283,6 @@ def _sampling(address: str) -> Any:
     repair()
     if "k_diffusion" not in sys.modules:
         package = types.ModuleType("k_diffusion")
-        package.__path__ = list(spec.submodule_search_locations)
+        package.__path__, package.__spec__ = list(spec.submodule_search_locations), spec
         sys.modules["k_diffusion"] = package
     return importlib.import_module("k_diffusion.sampling")

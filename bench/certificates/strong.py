@@ -19,8 +19,8 @@ from scorebench.solvers.noise import Noise
 from .orders import Observed
 from .trajectory import DOUBLE, ends, mixture
 
-PATHS, GROUPS = 120, 10
-LADDER = (32, 128, 1024)  # of steps, the last one the reference
+PATHS, GROUPS = 150, 10
+LADDER = (64, 256, 2048)  # of steps; the last is the reference, whose own error adds at most 0.07 to an order of 1
 
 
 class Coupled(Noise):

@@ -11,6 +11,7 @@ from scorebench.bench.certificates import batch, checks, mutants
 from scorebench.bench.certificates.certificate import certify, certify_foreign, stochastic
 from scorebench.bench.certificates.foreign import foreign
 from scorebench.bench.certificates.orders import errors, observe
+from scorebench.bench.certificates.own_times import stride_error
 from scorebench.bench.certificates.trajectory import exact, mixture
 from scorebench.bench.certificates.watched import Watched, watch
 from scorebench.reference_models.errors import UsageError
@@ -77,6 +78,11 @@ def test_published_and_corrected_third_order() -> None:
 def test_findings_on_released_schedulers(address: str, check: str, order: float) -> None:
     found = {verdict.check: verdict for verdict in certify_foreign(address).verdicts}
     assert found[check].value == pytest.approx(order, abs=0.2)
+
+
+def test_ddim_with_linspace_spacing_steps_past_its_times() -> None:
+    assert stride_error("diffusers:DDIMScheduler?timestep_spacing=linspace") > 1e-3
+    assert stride_error("diffusers:DDIMScheduler?timestep_spacing=trailing") < 1e-5
 
 
 def test_a_released_scheduler_equals_a_registered_method() -> None:
