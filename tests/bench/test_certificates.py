@@ -10,6 +10,7 @@ import torch
 from scorebench.bench.certificates import batch, checks, mutants
 from scorebench.bench.certificates.certificate import certify, certify_foreign, stochastic
 from scorebench.bench.certificates.foreign import foreign
+from scorebench.bench.certificates.likeness import end_of
 from scorebench.bench.certificates.orders import errors, observe
 from scorebench.bench.certificates.own_times import stride_error
 from scorebench.bench.certificates.trajectory import exact, mixture
@@ -89,6 +90,18 @@ def test_a_released_scheduler_equals_a_registered_method() -> None:
     found = {verdict.check: verdict for verdict in certify_foreign("diffusers:HeunDiscreteScheduler").verdicts}
     assert found["equals"].measured.startswith("heun (")
     assert certify_foreign("diffusers:HeunDiscreteScheduler").passed
+
+
+def test_a_scheduler_as_a_pipeline_stores_it(tmp_path: Path) -> None:
+    from scorebench.reference_models.torchvision_repair import repair
+
+    repair()
+    import diffusers
+
+    diffusers.DPMSolverMultistepScheduler(solver_order=3, lower_order_final=False).save_config(tmp_path)
+    stored = foreign(f"diffusers:{tmp_path / 'scheduler_config.json'}")
+    named = foreign("diffusers:DPMSolverMultistepScheduler?solver_order=3&lower_order_final=false")
+    assert stored.claimed == 3 and torch.equal(end_of(stored, {}), end_of(named, {}))
 
 
 @pytest.mark.parametrize(
