@@ -13,7 +13,9 @@ from scorebench.solvers.registry import find
 from .devices import DEVICES, prepare
 
 SAMPLES, BUDGET = 64, 10
-DETERMINISTIC = sorted(id for id, info in SOLVERS.items() if not info.adaptive and not info.stochastic({}))
+DETERMINISTIC = sorted(  # with fixed steps, of which the budget buys at least one
+    id for id, info in SOLVERS.items() if not info.adaptive and not info.stochastic({}) and info.steps(BUDGET)
+)
 
 
 class Problem:
