@@ -44,24 +44,36 @@ class Coupled(Noise):
         return (self.values[s_to] - self.values[s_from]) / math.sqrt(abs(s_to - s_from))
 
 
-def strong_order(info: SolverInfo, process: str, options: dict[str, Any]) -> Observed:
-    """The slope of the root-mean-square distance to the fine solution, and its interval over groups of paths."""
+def errors(
+    info: SolverInfo, process: str, options: dict[str, Any], reference: SolverInfo | None = None
+) -> list[np.ndarray]:
+    """|x − fine solution| of every path (PATHS,), for each coarser number of steps of LADDER.
+
+    The fine solution is the method's own, or a reference's that has its noise in the same clock.
+    """
     model, generator = mixture(process), torch.Generator().manual_seed(0)
     p = model.process
     first, last = ends(p)
     time = torch.tensor(first, dtype=DOUBLE)
     x0 = model.samples(PATHS, generator)
     x = p.alpha(time) * x0 + p.sigma(time) * torch.randn(x0.shape, generator=generator, dtype=DOUBLE)
-    grids = [make_grid("logsnr", p, steps, first, last) for steps in LADDER]
+    runs = [(info, options, make_grid("logsnr", p, steps, first, last)) for steps in LADDER]
+    if reference is not None:
+        runs[-1] = (reference, {}, runs[-1][2])
     noise = Coupled(PATHS)
-    for grid in grids:
+    for method, chosen, grid in runs:
         spy = Coupled(1)
-        solve(model, info, grid, x[:1], options=options, noise=spy)
+        solve(model, method, grid, x[:1], options=chosen, noise=spy)
         noise.clock |= spy.clock
     noise.draw()
-    *found, truth = [solve(model, info, grid, x, options=options, noise=noise).x for grid in grids]
-    squares = [(end - truth).pow(2).sum(1).reshape(GROUPS, -1).mean(1).numpy() for end in found]
+    *found, truth = [solve(model, method, grid, x, options=chosen, noise=noise).x for method, chosen, grid in runs]
+    return [np.asarray((end - truth).norm(dim=1).numpy()) for end in found]
+
+
+def strong_order(info: SolverInfo, process: str, options: dict[str, Any]) -> Observed:
+    """The slope of the root-mean-square distance to the fine solution, and its interval over groups of paths."""
+    coarse, fine = ((error**2).reshape(GROUPS, -1).mean(1) for error in errors(info, process, options))
     rungs = math.log(LADDER[1] / LADDER[0])
-    value = 0.5 * math.log(squares[0].mean() / squares[1].mean()) / rungs
-    _, low, high = mean_interval(0.5 * np.log(squares[0] / squares[1]) / rungs)
-    return Observed(value, min(low, value), max(high, value), LADDER[:2], float(np.sqrt(squares[1].mean())))
+    value = 0.5 * math.log(coarse.mean() / fine.mean()) / rungs
+    _, low, high = mean_interval(0.5 * np.log(coarse / fine) / rungs)
+    return Observed(value, min(low, value), max(high, value), LADDER[:2], float(np.sqrt(fine.mean())))
