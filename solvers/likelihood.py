@@ -2,97 +2,48 @@
 
 With q = d − α tr(∂D/∂x), log p(x_0) = log p_T(x_T) + d log(α_T/α_0) + ∫ q dλ from λ_T up to λ_0. A fixed-step method runs
 unmodified: q is taken with the network call that it makes at each point it accepts, or predicts where its facts say so, and
-a cubic spline in λ integrates it; where a method makes no call, one more is made. An adaptive method carries the integral
-as one more column of its state, under its own error control.
+a quadrature in λ through these points integrates it; where a method makes no call, one more is made. An adaptive method
+carries the integral as one more column of its state, under its own error control.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-from scorebench.reference_models.errors import UsageError
+from scorebench.reference_models.errors import UsageError, unknown
 from scorebench.reference_models.model import ExactModel, Model
-from scorebench.reference_models.parameterisation import broadcast
 
 from .facts import SolverInfo, Step
 from .options import check_options
-from .problem import Count, Problem
+from .problem import Count
+from .quadrature import Rule, weights
+from .trace import Trace
+from .traced_problem import AugmentedProblem, TracedProblem, integrand
 
-
-@dataclass
-class TracedProblem(Problem):
-    """A problem whose denoiser also gives tr(∂D/∂x): closed form without `probes`, else Hutchinson's estimate with them."""
-
-    probes: Tensor | None = None  # (b, *d)
-    awaited: Step | None = field(default=None, repr=False)  # the accepted point whose network call has not been seen
-    predicted: set[float] = field(default_factory=set, repr=False)  # times whose call is made at a predicted point
-    seen: list[tuple[float, Tensor]] = field(default_factory=list, repr=False)  # (t, tr ∂D/∂x (b,)) at accepted points
-
-    def __getitem__(self, rows: Tensor) -> "TracedProblem":
-        part = super().__getitem__(rows)
-        assert isinstance(part, TracedProblem)
-        part.probes = None if self.probes is None else self.probes[rows]
-        return part
-
-    def traced(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
-        """D (b, *d) and tr ∂D/∂x (b,) from one network call, and one vector-Jacobian product where there are probes."""
-        if self.probes is None:
-            assert isinstance(self.model, ExactModel)
-            return super().denoise(x, t), self.model.denoise_trace(x, torch.as_tensor(t, dtype=torch.float64))
-        with torch.enable_grad():
-            at = x.detach().requires_grad_()
-            d = super().denoise(at, t)
-            (product,) = torch.autograd.grad((d * self.probes).sum(), at)
-        self.count.vjps += 1
-        return d.detach(), (product * self.probes).flatten(1).sum(1)
-
-    def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
-        if self.predicted:
-            wanted = float(t) in self.predicted
-        else:
-            wanted = self.awaited is not None and x is self.awaited[1] and bool(t == self.awaited[0])
-        if not wanted:
-            return super().denoise(x, t)
-        d, trace = self.traced(x, t)
-        self.seen.append((float(t), trace.double().cpu()))
-        self.predicted.discard(float(t))
-        self.awaited = None
-        return d
-
-
-class AugmentedProblem(TracedProblem):
-    """The state (b, d + 1): x flattened, and the running integral of the likelihood's integrand over t."""
-
-    def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
-        at = x[:, :-1].reshape(-1, *self.model.shape)
-        t = torch.as_tensor(t, dtype=torch.float64)
-        p = self.process
-        half = 0.5 * p.g2(t) / p.sigma(t) ** 2  # −dλ/dt
-        d, trace = self.traced(at, t)
-        v = broadcast(p.f(t) + half, at) * at - broadcast(half * p.alpha(t), at) * d
-        column = (half * integrand(self.model, t, trace.double().cpu())).to(x)
-        return torch.cat([v.flatten(1), column[:, None]], 1)
-
-    def eps(self, x: Tensor, t: float | Tensor) -> Tensor:
-        """The ε of which `velocity` is f x + (g²/2σ) ε, for the column too: methods in ε carry the integral as they do x."""
-        t = torch.as_tensor(t, dtype=torch.float64)
-        p = self.process
-        return broadcast(2 * p.sigma(t) / p.g2(t), x) * (self.velocity(x, t) - broadcast(p.f(t), x) * x)
+Quadrature = Literal["spline", "polynomial", "column"]
+Prior = Literal["gaussian", "exact"]
+FAR = 10.0  # prior standard deviations per dimension beyond which a latent is one of a diverged path
 
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """log p(x) in nats (b,), float64; the latents (b, *d); what was spent."""
+    """log p(x) in nats at grid[0] (b,), float64; the latents (b, *d) at grid[-1]; what was spent, and how.
+
+    `products` are Jacobian products of each sample (b,), `count` has the network evaluations of each sample and batched
+    calls and products. `causes` (b,) says what went wrong with a sample, "" where nothing did.
+    """
 
     log_p: Tensor
     latents: Tensor
     count: Count
+    products: Tensor
+    trace: Trace
+    quadrature: Quadrature
+    causes: tuple[str, ...]
 
 
 def log_likelihood(
@@ -102,72 +53,164 @@ def log_likelihood(
     x: Tensor,
     *,
     options: dict[str, Any] | None = None,
+    trace: Trace | None = None,
+    indices: Tensor | None = None,
     probes: Tensor | None = None,
+    quadrature: Quadrature | None = None,
+    tolerance: tuple[float, float] | None = None,
+    prior: Prior = "gaussian",
+    start: tuple[tuple[float, Tensor], ...] = (),
 ) -> LogLikelihood:
-    """log p_{grid[0]}(x) for x (b, *d) along an increasing grid (n + 1,); probes (b, *d) unless the model's trace is closed-form.
+    """log p_{grid[0]}(x) for x (b, *d) along an increasing grid (n + 1,), with the prior N(0, prior_std² I) at grid[-1].
 
-    UsageError for a stochastic solver, a decreasing grid, or a network without probes.
+    `trace`: the estimator, by default the model's closed form; its probes are those of the sample `indices` (b,), by
+    default 0…b−1, or `probes` (b, *d). `quadrature`: how a fixed-step method integrates q, by a cubic spline unless told;
+    an adaptive one always by the column. `tolerance`: rtol, atol of an adaptive method's log-density, in nats, by default
+    the same numbers as for every coordinate. `prior` "exact" takes the model's own density at grid[-1]. `start`: points of the
+    exact trajectory before grid[0], as in `solve`; the integral before them being unknown, a column starts cold.
+
+    UsageError for a stochastic solver, a decreasing grid, a network without an estimator, or arguments that do not fit.
     """
     options = check_options(info, options or {})
+    trace = trace or Trace("closed" if probes is None else "rademacher")
+    kind: Quadrature = quadrature or ("column" if info.adaptive else "spline")
+    _check(model, info, grid, options, trace, kind, tolerance, prior)
+    vectors = trace.vectors(torch.arange(len(x)) if indices is None else indices, model.shape)
+    vectors = vectors if probes is None else probes[None]
+    problem = (AugmentedProblem if kind == "column" else TracedProblem)(
+        model,
+        Count(torch.zeros(len(x), dtype=torch.int64)),
+        start=start if kind != "column" else (),
+        trace=trace,
+        probes=None if vectors is None else vectors.to(x),
+        products=torch.zeros(len(x), dtype=torch.int64),
+    )
+    if kind == "column":
+        latents, integral, causes = _with_column(problem, info, grid, x, options, tolerance)
+    else:
+        latents, integral, causes = _by_quadrature(problem, info, grid, x, options, kind)
+    log_p = _log_prior(model, grid, latents, prior) + _scale(model, grid) + integral
+    assert problem.products is not None
+    why = _causes(model, log_p, latents, causes)
+    return LogLikelihood(log_p, latents, problem.count, problem.products, trace, kind, why)
+
+
+def _check(
+    model: Model,
+    info: SolverInfo,
+    grid: Tensor,
+    options: dict[str, Any],
+    trace: Trace,
+    quadrature: Quadrature,
+    tolerance: tuple[float, float] | None,
+    prior: Prior,
+) -> None:
     if info.stochastic(options):
         raise UsageError(
             f"likelihood needs a deterministic solver, got {info.id} with {options or 'its default options'}"
         )
     if not bool((torch.diff(grid) > 0).all()):
         raise UsageError("likelihood walks from data to noise: its grid must increase")
-    if probes is None and not isinstance(model, ExactModel):
+    if trace.kind == "closed" and not isinstance(model, ExactModel):
         raise UsageError(f"likelihood of {model.name} needs probes: its trace has no closed form")
-    kind = AugmentedProblem if info.adaptive else TracedProblem
-    problem = kind(
-        model, Count(torch.zeros(len(x), dtype=torch.int64)), probes=None if probes is None else probes.to(x)
-    )
-    walk = _with_column if info.adaptive else _by_quadrature
-    latents, integral = walk(problem, info, grid, x, options)
-    return LogLikelihood(_log_p(model, grid, latents, integral), latents, problem.count)
-
-
-def integrand(model: Model, t: Tensor, trace: Tensor) -> Tensor:
-    """What is integrated over λ: q = d − α tr(∂D/∂x), or −α tr(∂D/∂x) for processes whose α vanishes; t () or (b,)."""
-    d = 0 if model.process.signal_form else math.prod(model.shape)
-    return d - model.process.alpha(t) * trace
-
-
-def _log_p(model: Model, grid: Tensor, latents: Tensor, integral: Tensor) -> Tensor:
-    p, d = model.process, math.prod(model.shape)
-    scale = torch.log(p.sigma(grid)) if p.signal_form else p.log_alpha(grid)
-    z = latents.double().flatten(1).cpu() / p.prior_std
-    log_prior = -0.5 * (z**2).sum(1) - d * (0.5 * math.log(2 * math.pi) + math.log(p.prior_std))
-    return log_prior + d * float(scale[-1] - scale[0]) + integral
+    if quadrature not in get_args(Quadrature):
+        raise unknown("quadrature", quadrature, get_args(Quadrature))
+    if info.adaptive and quadrature != "column":
+        raise UsageError(f"{info.id} is adaptive: its quadrature is column, got {quadrature}")
+    if tolerance is not None and not info.adaptive:
+        raise UsageError(f"{info.id} has fixed steps: it takes no tolerance of the log-density")
+    if prior == "exact" and not isinstance(model, ExactModel):
+        raise UsageError(f"the density of {model.name} at the end of the path is not known: its prior is gaussian")
 
 
 def _by_quadrature(
-    problem: TracedProblem, info: SolverInfo, grid: Tensor, x: Tensor, options: dict[str, Any]
-) -> tuple[Tensor, Tensor]:
+    problem: TracedProblem, info: SolverInfo, grid: Tensor, x: Tensor, options: dict[str, Any], rule: Rule
+) -> tuple[Tensor, Tensor, list[str]]:
     if info.calls_at == "predicted":
         problem.predicted = set(grid.tolist())
     else:
         problem.awaited = float(grid[0]), x
     steps: Iterator[Step] = info.method(problem, x, grid, **options)
+    finite = [torch.isfinite(x).flatten(1).all(1)]
     for step in steps:
         if problem.awaited is not None:  # the method made no call where it stood: one more, counted like any other
             problem.denoise(problem.awaited[1], float(problem.awaited[0]))
         if not problem.predicted:
             problem.awaited = step
         x = step[1]
+        finite.append(torch.isfinite(x).flatten(1).all(1))
     if not problem.seen or problem.seen[-1][0] != float(grid[-1]):
         problem.denoise(x, float(grid[-1]))
     t = torch.tensor([t for t, _ in problem.seen], dtype=torch.float64)
-    values = torch.stack([integrand(problem.model, at, trace) for at, (_, trace) in zip(t, problem.seen, strict=True)])
-    lam = problem.process.lam(t)
-    if not bool(torch.isfinite(values).all()):
-        return x, torch.full((len(x),), torch.nan, dtype=torch.float64)
-    spline = CubicSpline(lam.flip(0).numpy(), values.flip(0).numpy())
-    return x, torch.from_numpy(np.asarray(spline.integrate(float(lam[-1]), float(lam[0]))))
+    q = torch.stack([integrand(problem.model, at, trace) for at, (_, trace) in zip(t, problem.seen, strict=True)])
+    integral = (weights(-problem.process.lam(t), rule, info.order or 1)[:, None] * q).sum(0)
+    states = torch.stack(finite).cpu()
+    return x, integral, [_first_loss(*columns, t) for columns in zip(states.T, torch.isfinite(q).T, strict=True)]
+
+
+def _first_loss(state: Tensor, trace: Tensor, t: Tensor) -> str:
+    """What of a sample was first not finite: its state, by step (n,), or its trace, by time seen (m,)."""
+    if not bool(trace.all()):
+        step = int((~trace).nonzero()[0])
+        what = "trace" if bool(state[: step + 1].all()) else "state"
+        return f"diverged: the {what} is not finite at t={float(t[step]):.4g}"
+    return "" if bool(state.all()) else "diverged: the state is not finite"
 
 
 def _with_column(
-    problem: TracedProblem, info: SolverInfo, grid: Tensor, x: Tensor, options: dict[str, Any]
-) -> tuple[Tensor, Tensor]:
+    problem: TracedProblem,
+    info: SolverInfo,
+    grid: Tensor,
+    x: Tensor,
+    options: dict[str, Any],
+    tolerance: tuple[float, float] | None,
+) -> tuple[Tensor, Tensor, list[str]]:
     start = torch.cat([x.flatten(1), torch.zeros(len(x), 1).to(x)], 1)
+    if tolerance is not None:
+        options = options | _tolerances(info, options, tolerance, start)
     *_, (_, state) = info.method(problem, start, grid, **options)
-    return state[:, :-1].reshape(x.shape), state[:, -1].double().cpu()
+    latents, integral = state[:, :-1].reshape(x.shape), state[:, -1].double().cpu()
+    why = "or its step fell below what t resolves" if info.adaptive else "on the way"
+    lost = ~torch.isfinite(state).all(1).cpu()
+    return latents, integral, [f"diverged: the state is not finite, {why}" if row else "" for row in lost]
+
+
+def _tolerances(
+    info: SolverInfo, options: dict[str, Any], tolerance: tuple[float, float], state: Tensor
+) -> dict[str, Tensor]:
+    """rtol and atol of each entry of the state (d + 1,): a column that is wrong by its tolerance alone rejects a step.
+
+    Methods take the root mean square over d + 1 entries, which the column's share undoes.
+    """
+    vectors = {}
+    for name, value in zip(("rtol", "atol"), tolerance, strict=True):
+        vectors[name] = torch.full_like(state[0], float(options.get(name, info.options[name])))
+        vectors[name][-1] = value / math.sqrt(state.shape[1])
+    return vectors
+
+
+def _scale(model: Model, grid: Tensor) -> float:
+    """d log(α_T/α_0), or d log(σ_T/σ_0) in signal form."""
+    p = model.process
+    scale = torch.log(p.sigma(grid)) if p.signal_form else p.log_alpha(grid)
+    return math.prod(model.shape) * float(scale[-1] - scale[0])
+
+
+def _log_prior(model: Model, grid: Tensor, latents: Tensor, prior: Prior) -> Tensor:
+    """log density of the latents in nats (b,), float64 on the host."""
+    x = latents.double().cpu()
+    if prior == "exact":
+        assert isinstance(model, ExactModel)
+        return model.log_prob(x, grid[-1])
+    s, d = model.process.prior_std, math.prod(model.shape)
+    return -0.5 * ((x.flatten(1) / s) ** 2).sum(1) - d * (0.5 * math.log(2 * math.pi) + math.log(s))
+
+
+def _causes(model: Model, log_p: Tensor, latents: Tensor, causes: list[str]) -> tuple[str, ...]:
+    rms = latents.double().flatten(1).pow(2).mean(1).sqrt().cpu() / model.process.prior_std
+    for row, (cause, value, far) in enumerate(zip(causes, log_p.tolist(), rms.tolist(), strict=True)):
+        if not cause and not math.isfinite(value):
+            causes[row] = "diverged: log p is not finite"
+        elif not cause and far > FAR:
+            causes[row] = f"diverged: the latent lies {far:.2g} prior deviations per dimension from 0"
+    return tuple(causes)

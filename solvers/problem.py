@@ -69,13 +69,17 @@ class Problem:
 
     def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
         """D(x, t): one network call. x (b, *d); t a host number or (b,), float64."""
+        self.spend()
+        return self.model.denoise(x, torch.as_tensor(t, dtype=torch.float64))
+
+    def spend(self) -> None:
+        """Count one network call of these rows."""
         each = getattr(self.model, "evaluations_per_call", 1)
         self.count.calls += 1
         if self.rows is None:
             self.count.evaluations += each
         else:
             self.count.evaluations[self.rows] += each
-        return self.model.denoise(x, torch.as_tensor(t, dtype=torch.float64))
 
     def eps(self, x: Tensor, t: float | Tensor) -> Tensor:
         """ε(x, t) = (x − αD)/σ: one network call."""

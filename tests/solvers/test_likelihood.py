@@ -1,22 +1,29 @@
 """log p by every deterministic solver, against exact densities."""
 
 import math
+from functools import cache
 
 import pytest
 import torch
+from torch import Tensor
 
+from scorebench.bench.certificates import trajectory
 from scorebench.bench.references import images
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.model import ExactModel, Model
+from scorebench.solvers.drive import solve
 from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid
-from scorebench.solvers.likelihood import AugmentedProblem, log_likelihood
+from scorebench.solvers.likelihood import Quadrature, log_likelihood
 from scorebench.solvers.noise import Noise, probes
 from scorebench.solvers.problem import Count
 from scorebench.solvers.registry import find
+from scorebench.solvers.trace import Trace
+from scorebench.solvers.traced_problem import AugmentedProblem
 
 DETERMINISTIC = sorted(info.id for info in SOLVERS.values() if info.kind == "ode")
+FIXED = [id for id in DETERMINISTIC if not SOLVERS[id].adaptive]
 DOUBLE = torch.float64
 
 
@@ -27,18 +34,123 @@ def error(model: Model, id: str, steps: int, **options: float) -> tuple[float, C
     grid = make_grid("logsnr", p, steps, p.t_min_likelihood, p.t_max)
     truth = model.log_prob(x, grid[0])
     result = log_likelihood(model, find(id), grid, x, options=options)
+    assert result.causes == ("",) * 16
     return float((result.log_p - truth).abs().mean()) / math.prod(model.shape) / math.log(2), result.count
 
 
-@pytest.mark.parametrize("id", DETERMINISTIC)
-def test_converges_to_the_exact_density(id: str, mixture: Model) -> None:
-    """To 0.005 bits/dim of prior mismatch, or to where a first- or second-order method has come in 400 steps."""
-    tolerance = 1e-4 if SOLVERS[id].order == 2 else 1e-6  # a second-order method takes a thousand steps to 1e-6
-    options = {"rtol": tolerance, "atol": tolerance / 10} if SOLVERS[id].adaptive else {}
-    found, count = error(mixture, id, 400, **options)
-    slow = {"euler-t": 0.12}.get(id, 0.03) if SOLVERS[id].order == 1 else 0.005
-    assert found < slow
+@pytest.mark.parametrize("id", ["dpm-solver-3", "euler-t", "exp-ab3", "rk45", "unipc-3"])
+def test_converges_to_the_exact_density_on_every_process(id: str, mixture: Model) -> None:
+    """To 0.005 bits/dim of prior mismatch, or to where a first-order method has come in 100 steps."""
+    options = {"rtol": 1e-5, "atol": 1e-6} if SOLVERS[id].adaptive else {}
+    found, count = error(mixture, id, 100, **options)
+    assert found < (0.5 if SOLVERS[id].order == 1 else 0.006)
     assert count.vjps == 0
+
+
+@cache
+def slope(id: str, quadrature: Quadrature, coarse: int = 64, fine: int = 128) -> float:
+    """Of the error of log p between two grids from t = 0.2 to 0.8 of the flow, both densities exact, the column's start cold."""
+    model, before = trajectory.mixture("vp"), 3 if quadrature != "column" else 0
+    p = model.process
+    found = []
+    for steps in (coarse, fine):
+        last, first = trajectory.ends(p)
+        times = make_grid("logsnr", p, steps + before, first, last)
+        past = tuple((t, trajectory.exact(p, t)) for t in times[:before].tolist())
+        x = trajectory.exact(p, float(times[before]))
+        result = log_likelihood(model, SOLVERS[id], times[before:], x, quadrature=quadrature, prior="exact", start=past)
+        found.append(float((result.log_p - model.log_prob(x, times[before])).pow(2).mean().sqrt()))
+    return math.log(found[0] / found[1]) / math.log((fine + before) / (coarse + before))
+
+
+@pytest.mark.parametrize("id", FIXED)
+def test_log_p_converges_with_the_order_of_the_solver(id: str) -> None:
+    """Up to the spline's four, from 64 to 128 steps, or from 128 to 256 where the next order still shows."""
+    expected = min(SOLVERS[id].order or 0, 4) - 0.2
+    assert slope(id, "spline") > expected or slope(id, "spline", 128, 256) > expected
+
+
+@pytest.mark.parametrize("id", ["dpmpp-2m", "euler", "unipc-2", "unipc-3"])
+def test_the_polynomial_of_the_solvers_own_order_keeps_it(id: str) -> None:
+    expected = min(SOLVERS[id].order or 0, 4) - 0.2
+    assert slope(id, "polynomial") > expected or slope(id, "polynomial", 128, 256) > expected
+
+
+@pytest.mark.parametrize("id", ["deis-tab1", "dpm-solver-3", "dpmpp-2m", "euler", "exp-ab3-x0", "rk4-t", "unipc-2"])
+def test_log_p_as_a_state_column_converges_with_the_order_of_the_solver(id: str) -> None:
+    """Methods in ε, x0 and the velocity carry the integral as they carry x, from a cold start."""
+    assert slope(id, "column") > (SOLVERS[id].self_started or 0) - 0.2
+
+
+@pytest.mark.parametrize("id", ["dpm-solver-3", "exp-ab3", "unipc-2"])
+def test_log_p_converges_at_image_scale(id: str) -> None:
+    """On 784 dimensions from t = 0.2 to 0.8, both densities exact, from a cold start."""
+    model = load_model("exact:ppca-fashion")
+    assert isinstance(model, ExactModel)
+    p, found = model.process, []
+    t = torch.tensor(0.2, dtype=DOUBLE)
+    x0, noise = images(model, 4, 0, DOUBLE), Noise(0, torch.arange(4), model.shape).latents()
+    x = p.alpha(t) * x0 + p.sigma(t) * noise
+    for steps in (16, 32):
+        result = log_likelihood(model, find(id), make_grid("logsnr", p, steps, 0.2, 0.8), x, prior="exact")
+        found.append(float((result.log_p - model.log_prob(x, t)).pow(2).mean().sqrt()))
+    assert math.log2(found[0] / found[1]) > (SOLVERS[id].self_started or 0) - 0.2
+
+
+@pytest.mark.parametrize("id", FIXED)
+def test_network_call_is_shared_with_the_trace_by_every_method(id: str) -> None:
+    """Beside its own calls a method makes one, at the end, where it makes none itself; each point has its one product."""
+    info, model = SOLVERS[id], load_model("exact:gmm")
+    p, steps = model.process, 6
+    x, grid = images(model, 2, 0, DOUBLE), make_grid("logsnr", p, steps, p.t_min_likelihood, p.t_max)
+    plain = solve(model, info, grid, x, keep_path=True)
+    found = log_likelihood(model, info, grid, x, trace=Trace("rademacher"))
+    assert found.count.calls == plain.count.calls + 1 and found.count.vjps == len(plain.path)
+    if info.calls_at == "accepted":
+        assert torch.equal(found.latents, plain.x)  # nothing of the method is changed
+
+
+@pytest.mark.parametrize("id", DETERMINISTIC)
+def test_no_sample_depends_on_its_company(id: str) -> None:
+    """Beside one whose path diverges, and alone, to round-off of sums in another order."""
+    model = load_model("exact:gmm")
+    p, x = model.process, images(model, 3, 0, DOUBLE)
+    x[1] = torch.nan
+    grid = make_grid("logsnr", p, 6, p.t_min_likelihood, p.t_max)
+    trace = Trace("gaussian", 2)
+    together = log_likelihood(model, SOLVERS[id], grid, x, trace=trace)
+    alone = log_likelihood(model, SOLVERS[id], grid, x[2:], trace=trace, indices=torch.tensor([2]))
+    torch.testing.assert_close(together.log_p[2:], alone.log_p, rtol=1e-9, atol=1e-9)
+    assert torch.equal(together.count.evaluations[2:], alone.count.evaluations)
+    assert torch.equal(together.products[2:], alone.products)
+    assert together.causes[1].startswith("diverged") and together.causes[2:] == alone.causes
+
+
+def test_tolerances_of_state_and_log_density_are_apart() -> None:
+    """A tight one on log p alone makes log p accurate and costs steps; a loose one leaves the state's steps alone."""
+    model = load_model("exact:gmm")
+    p, x = model.process, images(model, 8, 0, DOUBLE)
+    ends = torch.tensor([p.t_min_likelihood, p.t_max], dtype=DOUBLE)
+    options = {"rtol": 1e-4, "atol": 1e-4}
+
+    def run(tolerance: tuple[float, float]) -> tuple[float, Tensor]:
+        result = log_likelihood(model, find("rk45"), ends, x, options=options, tolerance=tolerance, prior="exact")
+        return float((result.log_p - model.log_prob(x, ends[0])).abs().max()), result.count.evaluations
+
+    (loose, few), (tight, many) = run((0.0, 10.0)), run((0.0, 1e-7))
+    assert tight < 1e-4 < loose and bool((many > few).all())
+    states = solve(model, find("rk45"), ends, x, options=options).count.evaluations
+    assert float((few - states).abs().max()) <= 12  # two steps: the column widens the norm by one entry in three
+
+
+def test_a_diverging_likelihood_has_a_cause() -> None:
+    """Euler's method in t from far outside the data leaves the finite numbers, or comes to lie far from the prior."""
+    model = load_model("exact:gmm")
+    p = model.process
+    x = torch.tensor([[0.3, 0.4], [1e200, 0.0], [1e4, 0.0]], dtype=DOUBLE)
+    grid = make_grid("logsnr", p, 10, p.t_min_likelihood, p.t_max)
+    causes = log_likelihood(model, find("ddim"), grid, x).causes
+    assert not causes[0] and "finite" in causes[1] and "prior deviations" in causes[2]
 
 
 def test_prior_mismatch_is_what_remains() -> None:
@@ -103,6 +215,10 @@ def test_bad_calls_are_refused() -> None:
         log_likelihood(model, find("ddim"), grid, x, options={"eta": 0.5})
     with pytest.raises(UsageError, match="increase"):
         log_likelihood(model, find("ddim"), grid.flip(0), x)
+    with pytest.raises(UsageError, match="adaptive: its quadrature is column"):
+        log_likelihood(model, find("rk45"), grid, x, quadrature="spline")
+    with pytest.raises(UsageError, match="fixed steps"):
+        log_likelihood(model, find("ddim"), grid, x, tolerance=(0.0, 1.0))
     with pytest.raises(UsageError, match="needs probes"):
         log_likelihood(
             load_model("digits-vp"), find("ddim"), grid, images(load_model("digits-vp"), 2, 0, torch.float32)
