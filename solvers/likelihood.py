@@ -74,7 +74,7 @@ def log_likelihood(
     options = check_options(info, options or {})
     trace = trace or Trace("closed" if probes is None else "rademacher")
     kind: Quadrature = quadrature or ("column" if info.adaptive else "spline")
-    _check(model, info, grid, options, trace, kind, tolerance, prior)
+    check_likelihood(model, info, grid, options, trace, kind, tolerance, prior)
     vectors = trace.vectors(torch.arange(len(x)) if indices is None else indices, model.shape)
     vectors = vectors if probes is None else probes[None]
     problem = (AugmentedProblem if kind == "column" else TracedProblem)(
@@ -95,16 +95,17 @@ def log_likelihood(
     return LogLikelihood(log_p, latents, problem.count, problem.products, trace, kind, why)
 
 
-def _check(
+def check_likelihood(
     model: Model,
     info: SolverInfo,
     grid: Tensor,
     options: dict[str, Any],
     trace: Trace,
     quadrature: Quadrature,
-    tolerance: tuple[float, float] | None,
-    prior: Prior,
+    tolerance: tuple[float, float] | None = None,
+    prior: Prior = "gaussian",
 ) -> None:
+    """UsageError for what `log_likelihood` refuses."""
     if info.stochastic(options):
         raise UsageError(
             f"likelihood needs a deterministic solver, got {info.id} with {options or 'its default options'}"
