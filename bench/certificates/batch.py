@@ -25,15 +25,15 @@ def peers() -> list[str]:
     return [line for line in PEERS.read_text().splitlines() if line and not line.startswith("#")]
 
 
-def certify_all(names: list[str], plugins: list[str], workers: int) -> Iterator[dict[str, Any]]:
+def certify_all(names: list[str], plugins: list[str], workers: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """The facts of a certificate for each registered id or foreign address, as they are done."""
     if workers <= 1 or len(names) == 1:
         for name in names:
-            yield _one(name)
+            yield _one(name, seed)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_prepare, initargs=(plugins,)) as pool:
-        for done in as_completed([pool.submit(_one, name) for name in names]):
+        for done in as_completed([pool.submit(_one, name, seed) for name in names]):
             yield done.result()
 
 
@@ -44,10 +44,10 @@ def _prepare(plugins: list[str]) -> None:
         load_plugin(plugin)
 
 
-def _one(name: str) -> dict[str, Any]:
+def _one(name: str, seed: int) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the libraries that are looked at
-        found: Certificate = certify_foreign(name) if ":" in name else certify(find(name))
+        found: Certificate = certify_foreign(name, seed) if ":" in name else certify(find(name), seed=seed)
     return found.facts()
 
 

@@ -14,14 +14,16 @@ from scorebench.solvers.facts import SolverInfo
 from . import checks, likeness, strong, weak
 from .checks import Verdict
 from .foreign import foreign
-from .orders import Observed, observe
+from .orders import Observed, observe, observe_tolerances
 from .own_times import stride_error
 
 GRIDS = ("time_uniform", "logsnr", "karras")
 PROCESSES = ("vp", "subvp", "ve", "edm")
 TOLERANCE = 0.2
 FLOOR = 1e-7  # of errors of samplers that step in float32
-Check = Callable[[SolverInfo, dict[str, Any]], Iterator[Verdict]]
+OPTIONAL = {"k-diffusion": "k_diffusion", "torchsde": "torchsde"}  # libraries that need not be installed
+PAPER = "order its paper claims"
+Check = Callable[[SolverInfo, dict[str, Any], int], Iterator[Verdict]]
 
 
 @dataclass(frozen=True)
@@ -37,23 +39,31 @@ class Certificate:
     def passed(self) -> bool:
         return all(verdict.passed is not False for verdict in self.verdicts)
 
+    @property
+    def verdict(self) -> str:
+        """The whole in one line: what fails, and where a method does not reach its paper's order."""
+        failed = [verdict.check for verdict in self.verdicts if verdict.passed is False]
+        paper = [
+            f"its paper claims order {v.claimed}, it measures {v.measured}" for v in self.verdicts if v.check == PAPER
+        ]
+        return "; ".join([f"fails: {', '.join(failed)}" if failed else "holds", *paper])
+
     def facts(self) -> dict[str, Any]:
         """The same as plain data."""
-        return {**asdict(self), "passed": self.passed}
+        return {**asdict(self), "passed": self.passed, "verdict": self.verdict}
 
 
-def certify(info: SolverInfo, options: dict[str, Any] | None = None) -> Certificate:
-    """Measure every claim of a registered method."""
-    found = tuple(_verdicts(info, options or {}, (orders, stochastic, kept, peers, *checks.CHECKS, equals)))
-    return Certificate(info.id, options or {}, source_of(info), found)
+def certify(info: SolverInfo, options: dict[str, Any] | None = None, seed: int = 0) -> Certificate:
+    """Measure every claim of a registered method, along the samples and paths of a seed."""
+    wanted = (orders, tolerances, stochastic, kept, peers, *checks.CHECKS, equals)
+    return Certificate(info.id, options or {}, source_of(info), tuple(_verdicts(info, options or {}, seed, wanted)))
 
 
-def certify_foreign(address: str) -> Certificate:
+def certify_foreign(address: str, seed: int = 0) -> Certificate:
     """Measure the orders of another library's sampler, and say which registered method it equals."""
     library = address.partition(":")[0]
-    found = tuple(
-        _verdicts(foreign(address), {}, (foreign_orders, equals, own_grid, checks.cost, checks.batches, reads))
-    )
+    wanted = (foreign_orders, equals, own_grid, checks.cost, checks.batches, reads)
+    found = tuple(_verdicts(foreign(address), {}, seed, wanted))
     return Certificate(address, {}, f"{library} {version(library)}", found)
 
 
@@ -62,54 +72,72 @@ def source_of(info: SolverInfo) -> str:
     return str(fingerprint_of(info.method, "scorebench.solvers.problem"))
 
 
-def _verdicts(info: SolverInfo, options: dict[str, Any], wanted: tuple[Check, ...]) -> Iterator[Verdict]:
+def _verdicts(info: SolverInfo, options: dict[str, Any], seed: int, wanted: tuple[Check, ...]) -> Iterator[Verdict]:
     """The verdicts of some checks; one that the method breaks down in is a failed one, with the cause."""
     for check in wanted:
         try:
             with torch.no_grad():
-                yield from check(info, options)
+                yield from check(info, options, seed)
         except Exception as error:  # whatever a method may raise is a verdict on it
             cause = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
             yield Verdict(check.__name__.replace("_", " "), "runs", cause, False)
 
 
-def orders(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+def orders(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """Orders of a fixed-step deterministic method: on three grids, on all processes, and from a cold start."""
     if info.adaptive or info.stochastic(options) or info.order is None:
         return
     for grid in GRIDS:
-        found = observe(info, "flow", grid, options=options)
+        found = observe(info, "flow", grid, options=options, seed=seed)
         yield _order(f"order, exact start, {grid}", info.order, found)
     for process in PROCESSES:
-        yield _order(f"order on {process}", info.order, observe(info, process, options=options))
+        yield _order(f"order on {process}", info.order, observe(info, process, options=options, seed=seed))
     started = info.self_started if info.self_started is not None else info.order
     if started == info.order:
-        yield _order("order, self-started", started, observe(info, "flow", "time_uniform", False, options=options))
+        cold = observe(info, "flow", "time_uniform", False, options=options, seed=seed)
     else:  # where the start caps the order, its error dominates only on fine grids, and not on every process
-        slow = (observe(info, process, "time_uniform", False, (512, 1024), options) for process in ("flow", "ve"))
-        yield _order("order, self-started", started, min(slow, key=lambda found: found.value))
+        slow = (observe(info, on, "time_uniform", False, (512, 1024), options, seed=seed) for on in ("flow", "ve"))
+        cold = min(slow, key=lambda found: found.value)
+    yield _order("order, self-started", started, cold)
     if info.claimed is not None and info.claimed != info.order:
-        yield Verdict("claimed order", f"{info.claimed}", f"{info.order}", None, float(info.order))
+        yield Verdict(PAPER, f"{info.claimed}", _interval(found), None, found.value)
 
 
-def stochastic(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+def tolerances(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
+    """Of an adaptive deterministic method: that its error falls in proportion to the tolerance that it is given."""
+    if not info.adaptive or info.stochastic(options) or ":" in info.id:
+        return
+    for process in ("flow", *PROCESSES):
+        found = observe_tolerances(info, process, options, seed)
+        passed = abs(found.value - 1) <= TOLERANCE
+        yield Verdict(
+            f"error over tolerance on {process}", "power 1", f"{_interval(found)} down to {found.ladder[-1][0]:.0e}",
+            passed, found.value, found.low, found.high, found.ladder,
+        )  # fmt: skip
+
+
+def stochastic(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """Of a method with noise: weak order by quadrature, strong order by coupled paths, and its drift's order, which is a fact.
 
-    A method whose dial `eta` is 0 by default is looked at with eta = 1.
+    A method whose dial `eta` is 0 by default is looked at with eta = 1; an adaptive one in single steps.
     """
-    dialled = {**weak.noise_options(info)[-1], **options}
-    if info.adaptive or info.order is None or not info.stochastic(dialled):
+    dialled = {**weak.noise_options(info)[-1], **weak.ONE_STEP.get(info.id, {}), **options}
+    if info.order is None or not info.stochastic(dialled) or (info.adaptive and info.id not in weak.ONE_STEP):
         return
     for process in ("vp", "subvp", "ve", "flow"):
-        found = weak.weak_order(info, process, dialled)
-        passed = abs(found - info.order) <= TOLERANCE
-        yield Verdict(f"weak order on {process}", f"{info.order}", f"{found:.2f} by quadrature", passed, found)
+        value = weak.weak_order(info, process, dialled)
+        passed = abs(value - info.order) <= TOLERANCE
+        yield Verdict(f"weak order on {process}", f"{info.order}", f"{value:.2f} by quadrature", passed, value)
+    if info.claimed is not None and info.claimed != info.order:
+        yield Verdict(PAPER, f"{info.claimed}", f"{value:.2f} by quadrature", None, value)
+    if info.adaptive:
+        return
     if info.strong is not None:
-        yield _order("strong order", info.strong, strong.strong_order(info, "vp", dialled))
-    yield _order("order of the drift", info.drift, observe(info, "vp", "logsnr", options=dialled))
+        yield _order("strong order", info.strong, strong.strong_order(info, "vp", dialled, seed))
+    yield _order("order of the drift", info.drift, observe(info, "vp", "logsnr", options=dialled, seed=seed))
 
 
-def kept(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+def kept(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """Of a method with noise and no order: that p_t stays as it is when steps and noise shrink."""
     if info.order is not None or info.id not in weak.SHRINKING:
         return
@@ -122,18 +150,19 @@ def kept(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
         )
 
 
-def foreign_orders(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+def foreign_orders(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """Orders of another library's sampler; many step in float32, so the grids are coarser."""
     what = "order of the drift" if info.stochastic(options) else "order"
     ladder = (9, 18, 36, 72, 144) if "Singlestep" in info.id else (8, 16, 32, 64, 128)
     least = info.order or 0
     for grid in GRIDS[1:] if "Singlestep" not in info.id else ():
-        yield _at_least(f"{what}, exact start, {grid}", least, observe(info, "vp", grid, True, ladder, floor=FLOOR))
-    started = observe(info, "vp", "karras", False, ladder, floor=FLOOR)
+        found = observe(info, "vp", grid, True, ladder, floor=FLOOR, seed=seed)
+        yield _at_least(f"{what}, exact start, {grid}", least, found)
+    started = observe(info, "vp", "karras", False, ladder, floor=FLOOR, seed=seed)
     yield _order(f"{what}, self-started, karras", None, started)  # a low-order start is no broken claim
 
 
-def equals(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+def equals(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """The registered methods that end where this one ends."""
     if info.adaptive or info.order is None:
         return
@@ -143,31 +172,31 @@ def equals(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
     yield Verdict("equals", "", text, None, found[0].difference)
 
 
-def peers(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+def peers(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """The other implementations, released ones among them, that the method must end with."""
     claimed = likeness.identities(info.id)
     for with_options, other in claimed:
-        if other.startswith("k-diffusion:") and find_spec("k_diffusion") is None:
+        if any(other.startswith(f"{name}:") and find_spec(module) is None for name, module in OPTIONAL.items()):
             continue
         found = likeness.difference(info, {**options, **with_options}, other)
         chosen = "".join(f" {key}={value}" for key, value in with_options.items())
         yield Verdict(
             f"equals {other}{chosen and ' with' + chosen}", "< 1e-05", f"{found:.0e}", found < likeness.SAME, found
         )
-    if not any(":" in other for _, other in claimed) and not info.adaptive:
+    if not any(":" in other for _, other in claimed):
         yield Verdict("released peer", "", "no peer", None)
 
 
-def own_grid(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+def own_grid(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """Whether a DDIM scheduler, at the 40 times that it chooses itself, steps from each to the next."""
     if info.id.startswith("diffusers:DDIMScheduler"):
         found = stride_error(info.id)
         yield Verdict("DDIM on its own times", "< 1e-05", f"{found:.0e}", found < likeness.SAME, found)
 
 
-def reads(info: SolverInfo, options: dict[str, Any]) -> Iterator[Verdict]:
+def reads(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """Reads of the state by the host inside the loop: a fact of a library, that promises nothing about it."""
-    for verdict in checks.host_reads(info, options):
+    for verdict in checks.host_reads(info, options, seed):
         yield replace(verdict, claimed="", passed=None)
 
 
@@ -177,6 +206,11 @@ def _at_least(check: str, claimed: int, found: Observed) -> Verdict:
 
 
 def _order(check: str, claimed: float | None, found: Observed) -> Verdict:
-    text = f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}] at {found.steps[1]} steps"
+    text = f"{_interval(found)} at {found.ladder[-1][0]} steps"
     passed = None if claimed is None else abs(found.value - claimed) <= TOLERANCE
-    return Verdict(check, "" if claimed is None else f"{claimed:g}", text, passed, found.value, found.low, found.high)
+    said = "" if claimed is None else f"{claimed:g}"
+    return Verdict(check, said, text, passed, found.value, found.low, found.high, found.ladder)
+
+
+def _interval(found: Observed) -> str:
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"

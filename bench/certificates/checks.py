@@ -27,7 +27,7 @@ Options = dict[str, Any]
 class Verdict:
     """One line of a certificate: what was looked at, what is claimed, what was measured, and whether that holds.
 
-    `passed` is None where there is nothing to claim: the line informs.
+    `passed` is None where there is nothing to claim: the line informs. `ladder` holds the errors behind an order.
     """
 
     check: str
@@ -37,6 +37,7 @@ class Verdict:
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    ladder: tuple[tuple[float, float], ...] = ()
 
 
 class Reparameterised:
@@ -54,7 +55,7 @@ class Reparameterised:
         return to_x0(self.kind, prediction, x, alpha, sigma)
 
 
-def start(model: ExactModel, n: int, t: float, seed: int = 3) -> tuple[Tensor, Noise]:
+def start(model: ExactModel, n: int, t: float, seed: int) -> tuple[Tensor, Noise]:
     """n exact samples of p_t with their noise (n, 2)."""
     generator, p, time = torch.Generator().manual_seed(seed), model.process, torch.tensor(t, dtype=DOUBLE)
     x0 = model.samples(n, generator)
@@ -67,29 +68,29 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float((a - b).norm() / b.norm()) if bool(torch.isfinite(a).all()) else float("inf")
 
 
-def cost(info: SolverInfo, options: Options) -> Iterator[Verdict]:
+def cost(info: SolverInfo, options: Options, seed: int = 0) -> Iterator[Verdict]:
     """Network calls counted against the declared rule, at three numbers of steps."""
     if info.calls_per_step is None:
         return
     model = mixture("vp")
     p, found, rule = model.process, [], []
     for steps in (info.least_steps, info.least_steps + 3, info.least_steps + 8):
-        x, noise = start(model, 2, p.t_max)
+        x, noise = start(model, 2, p.t_max, seed)
         grid = make_grid("logsnr", p, steps, p.t_max, p.t_min)
         found.append(int(solve(model, info, grid, x, options=options, noise=noise).count.evaluations.max()))
         rule.append(info.calls(steps))
     yield Verdict("network calls", f"{rule}", f"{found}", found == rule)
 
 
-def batches(info: SolverInfo, options: Options) -> Iterator[Verdict]:
+def batches(info: SolverInfo, options: Options, seed: int = 0) -> Iterator[Verdict]:
     """The same samples alone, in two batches and in one: no result may depend on its company."""
     model = mixture("vp")
     p = model.process
-    x, _ = start(model, 5, p.t_max)
+    x, _ = start(model, 5, p.t_max, seed)
     grid = make_grid("logsnr", p, max(6, info.least_steps), p.t_max, p.t_min)
 
     def run(rows: Tensor) -> Tensor:
-        noise = Noise(3, rows, model.shape)
+        noise = Noise(seed, rows, model.shape)
         return solve(model, info, grid, x[rows], options=options, noise=noise).x
 
     whole = run(torch.arange(5))
@@ -98,7 +99,7 @@ def batches(info: SolverInfo, options: Options) -> Iterator[Verdict]:
     yield Verdict("split batches", "< 1e-10", f"{found:.0e}", found < 1e-10, found)
 
 
-def end_points(info: SolverInfo, options: Options) -> Iterator[Verdict]:
+def end_points(info: SolverInfo, options: Options, seed: int = 0) -> Iterator[Verdict]:
     """Every step ends on its grid time, and the network is never called outside the grid's ends."""
     model = mixture("vp")
     p, times = model.process, []
@@ -108,7 +109,7 @@ def end_points(info: SolverInfo, options: Options) -> Iterator[Verdict]:
             times.extend(torch.as_tensor(t, dtype=DOUBLE).flatten().tolist())
             return super().denoise(x, t)
 
-    x, noise = start(model, 3, p.t_max)
+    x, noise = start(model, 3, p.t_max, seed)
     grid = make_grid("logsnr", p, max(7, info.least_steps), p.t_max, p.t_min)
     problem = Recorded(model, Count(torch.zeros(3, dtype=torch.int64)), noise)
     reached = [t for t, _ in info.method(problem, x, grid, **options)]
@@ -120,11 +121,11 @@ def end_points(info: SolverInfo, options: Options) -> Iterator[Verdict]:
     yield Verdict("calls within the grid", "yes", f"t in [{min(times):.3g}, {max(times):.3g}]", inside)
 
 
-def parameterisations(info: SolverInfo, options: Options) -> Iterator[Verdict]:
+def parameterisations(info: SolverInfo, options: Options, seed: int = 0) -> Iterator[Verdict]:
     """The same denoiser as ε, x0, v, score and velocity: only round-off may differ."""
     model = mixture("vp")
     first, last = ends(model.process)
-    x, noise = start(model, 4, first)
+    x, noise = start(model, 4, first, seed)
     grid = make_grid("logsnr", model.process, max(8, info.least_steps), first, last)
     plain = solve(model, info, grid, x, options=options, noise=noise).x
     kinds: tuple[Prediction, ...] = get_args(Prediction)
@@ -135,7 +136,7 @@ def parameterisations(info: SolverInfo, options: Options) -> Iterator[Verdict]:
     yield Verdict("parameterisations agree", "< 1e-9", f"{found:.0e}", found < 1e-9, found)
 
 
-def coordinates(info: SolverInfo, options: Options) -> Iterator[Verdict]:
+def coordinates(info: SolverInfo, options: Options, seed: int = 0) -> Iterator[Verdict]:
     """The same σ̂ grid under VP and VE: whether the method sees the process only through σ/α. No claim, a fact."""
     if info.adaptive or info.stochastic(options):
         return
@@ -144,20 +145,20 @@ def coordinates(info: SolverInfo, options: Options) -> Iterator[Verdict]:
         model = mixture(name)
         p: Process = model.process
         grid = make_grid("karras", p, max(8, info.least_steps), *ends(p))
-        x, _ = start(mixture("edm"), 4, float(p.sigma_hat(grid[0])))
+        x, _ = start(mixture("edm"), 4, float(p.sigma_hat(grid[0])), seed)
         found.append(solve(model, info, grid, x * p.alpha(grid[0]), options=options).x / p.alpha(grid[-1]))
     difference = distance(found[1], found[0])
     text = f"only through σ/α ({difference:.0e})" if difference < 1e-9 else f"by its time too ({difference:.0e})"
     yield Verdict("sees the process", "", text, None, difference)
 
 
-def vanishing_noise(info: SolverInfo, options: Options) -> Iterator[Verdict]:
+def vanishing_noise(info: SolverInfo, options: Options, seed: int = 0) -> Iterator[Verdict]:
     """From σ̂ = 1e-2 down to 1e-6 in eight steps a sample in 16 dimensions moves no further than its noise lets it."""
     model = load_model("exact:gaussian")
     assert isinstance(model, ExactModel)
     p = model.process
     first, last = p.t_of_sigma_hat(torch.tensor([1e-2, 1e-6], dtype=DOUBLE)).tolist()
-    x, noise = start(model, 16, first)
+    x, noise = start(model, 16, first, seed)
     grid = make_grid("logsnr", p, max(8, info.least_steps), first, last)
     with torch.no_grad():
         end = solve(model, info, grid, x, options=options, noise=noise).x
@@ -166,7 +167,7 @@ def vanishing_noise(info: SolverInfo, options: Options) -> Iterator[Verdict]:
     yield Verdict("σ → 0", f"moves < {limit:g}", f"moves {moved:.1e}", moved < limit, moved)
 
 
-def host_reads(info: SolverInfo, options: Options) -> Iterator[Verdict]:
+def host_reads(info: SolverInfo, options: Options, seed: int = 0) -> Iterator[Verdict]:
     """Reads of the state by the host inside the loop; methods whose steps depend on the data are exempt."""
     if info.adaptive:
         return
@@ -178,7 +179,7 @@ def host_reads(info: SolverInfo, options: Options) -> Iterator[Verdict]:
             with pause():
                 return super().denoise(x, t)
 
-    x, noise = start(model, 3, p.t_max)
+    x, noise = start(model, 3, p.t_max, seed)
     problem = Quiet(model, Count(torch.zeros(3, dtype=torch.int64)), noise)
     grid = make_grid("logsnr", p, max(6, info.least_steps), p.t_max, p.t_min)
     for _ in info.method(problem, watch(x), grid, **options):

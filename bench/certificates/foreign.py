@@ -3,6 +3,7 @@
     diffusers:CLASS?flag=value&…        a scheduler class with flags
     diffusers:scheduler_config.json     one as a pipeline stores it
     k-diffusion:NAME                    a function `sample_NAME`, if that package is installed
+    torchsde:euler, scipy:RK45          integrators of the process's own equations, in foreign_integrators.py
 
 A scheduler gets the grid's noise levels σ̂ in place of its own (as its list of σ or its training table), in float64 where it
 lets us, and the exact past in place of its first states, so that orders are those of its formulas. What it does at the end
@@ -30,6 +31,8 @@ from scorebench.reference_models.torchvision_repair import repair
 from scorebench.solvers.facts import Reference, SolverInfo, Step
 from scorebench.solvers.problem import Problem
 
+from .foreign_integrators import scipy_pair, torchsde_euler
+
 CLAIMED = {  # the order that a class says it has, where no flag says it
     **dict.fromkeys(("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "EDMEulerScheduler"), 1),
     **dict.fromkeys(("DDIMScheduler", "DDPMScheduler", "FlowMatchEulerDiscreteScheduler"), 1),
@@ -54,8 +57,11 @@ SAMPLERS = {  # of k-diffusion: claimed order, calls a step, stochastic
 def foreign(address: str) -> SolverInfo:
     """The sampler at an address as a method; UsageError where there is none, or it cannot be driven."""
     library, _, name = address.partition(":")
-    if library == "k-diffusion":
-        return _k_diffusion(address, name)
+    makers = {"k-diffusion": _k_diffusion, "torchsde": torchsde_euler, "scipy": scipy_pair}
+    if library in makers:
+        return makers[library](address, name)
+    if library != "diffusers":
+        raise unknown(f"library in {address}", library, ["diffusers", *makers])
     if name.endswith(".json"):
         if not Path(name).is_file():
             raise UsageError(f"{address}: no file {name}")

@@ -1,4 +1,7 @@
-"""Observed orders of deterministic methods: the slope of each sample's error between two grids, and its median's interval."""
+"""Observed orders of deterministic methods: the slope of each sample's error between two grids, and its median's interval.
+
+Of an adaptive method the slope is taken between two tolerances.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,21 +16,25 @@ from scorebench.solvers.facts import SolverInfo
 from scorebench.solvers.grids import make_grid
 from scorebench.solvers.noise import Noise
 
-from .trajectory import ends, exact, mixture
+from .trajectory import DOUBLE, ends, exact, mixture
 
 PAST = 3  # exact points before the first step, where the start is exact
 FLOOR = 1e-10  # errors below this are the reference's and round-off's
+TOLERANCES = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
+ENOUGH = 300  # network calls of an adaptive method: no finer tolerance after them
 
 
 @dataclass(frozen=True)
 class Observed:
-    """An observed order with its 95 % interval, the two numbers of steps and the finer grid's median error."""
+    """An observed order with its 95 % interval, and the typical errors that it comes from.
+
+    `ladder` pairs numbers of steps, or tolerances, with errors, the coarsest first.
+    """
 
     value: float
     low: float
     high: float
-    steps: tuple[int, int]
-    error: float
+    ladder: tuple[tuple[float, float], ...]
 
 
 class Silence(Noise):
@@ -74,7 +81,29 @@ def observe(
             if len(found) > 1 and np.median(finer) < floor:
                 break
             found.append(finer)
-    n = len(found)
-    coarse, fine, steps = found[-2], found[-1], (ladder[n - 2], ladder[n - 1])
-    slopes = np.log(coarse / fine) / np.log((steps[1] + before) / (steps[0] + before))
-    return Observed(*quantile_interval(slopes, 0.5), steps, float(np.median(fine)))
+    coarse, fine = ladder[len(found) - 2 : len(found)]
+    slopes = np.log(found[-2] / found[-1]) / np.log((fine + before) / (coarse + before))
+    return _observed(slopes, ladder, found)
+
+
+def observe_tolerances(info: SolverInfo, process: str, options: dict[str, Any], seed: int = 0) -> Observed:
+    """The power of the tolerance, absolute and relative, with which an adaptive method's error falls from 1e-4 on."""
+    model = mixture(process)
+    p = model.process
+    first, last = ends(p)
+    grid, x = torch.tensor([first, last], dtype=DOUBLE), exact(p, first, seed=seed)
+    found = []
+    with torch.no_grad():
+        for tolerance in TOLERANCES:
+            chosen = {**options, "rtol": tolerance, "atol": tolerance}
+            solution = solve(model, info, grid, x, options=chosen)
+            found.append(np.asarray((solution.x - exact(p, last, seed=seed)).norm(dim=1).numpy()))
+            if solution.count.calls > ENOUGH:
+                break
+    slopes = np.log(found[0] / found[-1]) / np.log(TOLERANCES[0] / TOLERANCES[len(found) - 1])
+    return _observed(slopes, TOLERANCES, found)
+
+
+def _observed(slopes: np.ndarray, ladder: tuple[float, ...], found: list[np.ndarray]) -> Observed:
+    medians = [float(np.median(errors)) for errors in found]
+    return Observed(*quantile_interval(slopes, 0.5), tuple(zip(ladder, medians, strict=False)))

@@ -26,14 +26,15 @@ LADDER = (64, 256, 2048)  # of steps; the last is the reference, whose own error
 class Coupled(Noise):
     """A Brownian path per sample, drawn at all the values of the clock that are asked for at any step size."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__(0, torch.arange(size), (2,))
+    def __init__(self, size: int, seed: int = 0) -> None:
+        super().__init__(seed, torch.arange(size), (2,))
         self.clock: set[float] = set()
         self.values: dict[float, Tensor] = {}
 
     def draw(self) -> None:
         clock = torch.tensor(sorted(self.clock), dtype=DOUBLE)
-        z = torch.randn(len(clock), len(self.indices), 2, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
+        generator = torch.Generator().manual_seed(self.seed + 1)
+        z = torch.randn(len(clock), len(self.indices), 2, generator=generator, dtype=DOUBLE)
         z[1:] *= torch.sqrt(torch.diff(clock))[:, None, None]
         self.values = dict(zip(clock.tolist(), z.cumsum(0), strict=True))
 
@@ -45,13 +46,13 @@ class Coupled(Noise):
 
 
 def errors(
-    info: SolverInfo, process: str, options: dict[str, Any], reference: SolverInfo | None = None
+    info: SolverInfo, process: str, options: dict[str, Any], reference: SolverInfo | None = None, seed: int = 0
 ) -> list[np.ndarray]:
     """|x − fine solution| of every path (PATHS,), for each coarser number of steps of LADDER.
 
     The fine solution is the method's own, or a reference's that has its noise in the same clock.
     """
-    model, generator = mixture(process), torch.Generator().manual_seed(0)
+    model, generator = mixture(process), torch.Generator().manual_seed(seed)
     p = model.process
     first, last = ends(p)
     time = torch.tensor(first, dtype=DOUBLE)
@@ -60,7 +61,7 @@ def errors(
     runs = [(info, options, make_grid("logsnr", p, steps, first, last)) for steps in LADDER]
     if reference is not None:
         runs[-1] = (reference, {}, runs[-1][2])
-    noise = Coupled(PATHS)
+    noise = Coupled(PATHS, seed)
     for method, chosen, grid in runs:
         spy = Coupled(1)
         solve(model, method, grid, x[:1], options=chosen, noise=spy)
@@ -70,10 +71,11 @@ def errors(
     return [np.asarray((end - truth).norm(dim=1).numpy()) for end in found]
 
 
-def strong_order(info: SolverInfo, process: str, options: dict[str, Any]) -> Observed:
+def strong_order(info: SolverInfo, process: str, options: dict[str, Any], seed: int = 0) -> Observed:
     """The slope of the root-mean-square distance to the fine solution, and its interval over groups of paths."""
-    coarse, fine = ((error**2).reshape(GROUPS, -1).mean(1) for error in errors(info, process, options))
+    coarse, fine = ((error**2).reshape(GROUPS, -1).mean(1) for error in errors(info, process, options, seed=seed))
     rungs = math.log(LADDER[1] / LADDER[0])
     value = 0.5 * math.log(coarse.mean() / fine.mean()) / rungs
     _, low, high = mean_interval(0.5 * np.log(coarse / fine) / rungs)
-    return Observed(value, min(low, value), max(high, value), LADDER[:2], float(np.sqrt(fine.mean())))
+    ladder = tuple((steps, float(np.sqrt(error.mean()))) for steps, error in zip(LADDER, (coarse, fine), strict=False))
+    return Observed(value, min(low, value), max(high, value), ladder)

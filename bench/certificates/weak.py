@@ -23,6 +23,9 @@ from scorebench.solvers.problem import Problem
 
 DOUBLE = torch.float64
 AT, STEPS = 0.5, (0.001, 0.0005)  # λ changes by up to 0.008 a step: VE is slow to reach its slope
+ONE_STEP: dict[str, dict[str, Any]] = {  # options that make an adaptive method take one step, whatever its error
+    "gotta-go-fast": {"h_init": 1.0, "rtol": 1e9, "atol": 1e9}
+}
 DIALS: dict[str, tuple[Any, ...]] = {"tau": (0.5, 1.0), "eta": (0.5, 1.0), "phi": ("er-sde-5", "sde")}  # dial 1 last
 
 
@@ -39,9 +42,15 @@ class Spy(Noise):
         self.clock |= {s_from, s_to}
         return torch.zeros(1, 1, dtype=DOUBLE)
 
+    def increments(self, s_from: Tensor, s_to: Tensor) -> Tensor:
+        return self.increment(float(s_from), float(s_to))
+
     def independent(self, position: int) -> Tensor:
         self.positions.append(position)
         return torch.zeros(1, 1, dtype=DOUBLE)
+
+    def __getitem__(self, rows: Tensor) -> "Spy":
+        return self
 
 
 class PrescribedPath(Noise):
@@ -59,9 +68,15 @@ class PrescribedPath(Noise):
     def increment(self, s_from: float, s_to: float) -> Tensor:
         return ((self.values[s_to] - self.values[s_from]) / math.sqrt(abs(s_to - s_from)))[:, None]
 
+    def increments(self, s_from: Tensor, s_to: Tensor) -> Tensor:
+        return self.increment(float(s_from[0]), float(s_to[0]))  # of one step, which all rows take
+
     def independent(self, position: int) -> Tensor:
         draw: Tensor = self.draws[position]
         return draw.unsqueeze(1)
+
+    def __getitem__(self, rows: Tensor) -> "PrescribedPath":
+        return self  # likewise
 
 
 def mixture_on_a_line(name: str) -> Mixture:
@@ -144,7 +159,7 @@ def noise_options(info: SolverInfo) -> list[dict[str, Any]]:
 
 def weak_order(info: SolverInfo, process: str, options: dict[str, Any]) -> float:
     """The weak order with these options: of its steps from exact p_t, and from exact past points where it uses them."""
-    past = history_of(info, options)
+    past = 0 if info.adaptive else history_of(info, options)
     return slope(info, process, 2 if past else info.least_steps, past, **options) - 1
 
 
@@ -163,8 +178,17 @@ SHRINKING: dict[str, tuple[int, Callable[[Process, float], dict[str, Any]]]] = {
 }
 
 
-def kept_order(info: SolverInfo, process: str) -> float:
-    """The order to which a method without an order keeps p_t, as its steps shrink and its noise with them."""
-    p, (_, options), frozen = make_process(process), SHRINKING[info.id], info.id == "annealed-langevin"
-    coarse, fine = (defect(info, process, h, 1, 0, frozen, **options(p, h)) for h in STEPS)
+def kept_order(
+    info: SolverInfo,
+    process: str,
+    options: Callable[[Process, float], dict[str, Any]] | None = None,
+    steps: tuple[float, float] = STEPS,
+) -> float:
+    """The order to which a method without an order keeps p_t, as its steps shrink and its noise with them.
+
+    `options` of the process and the step are those of SHRINKING unless given.
+    """
+    p, frozen = make_process(process), info.id == "annealed-langevin"
+    chosen = options or SHRINKING[info.id][1]
+    coarse, fine = (defect(info, process, h, 1, 0, frozen, **chosen(p, h)) for h in steps)
     return math.log2(coarse / fine) - 1

@@ -13,6 +13,7 @@ from ..update import combine
 @solver(
     "ddim",
     order=1,
+    strong=1.0,
     grid="time_uniform",
     reference=Reference(
         "Song, Meng & Ermon 2021", "Denoising Diffusion Implicit Models", "arXiv:2010.02502", "eq. 12, 16"

@@ -14,6 +14,7 @@ from ..update import combine
     "euler-maruyama",
     kind="sde",
     order=1,
+    strong=1.0,
     grid="time_uniform",
     reference=Reference(
         "Song et al. 2021", "Score-Based Generative Modeling through SDEs", "arXiv:2011.13456", "appendix D"

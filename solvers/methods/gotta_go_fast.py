@@ -9,7 +9,7 @@ from ..facts import Reference, Step, solver
 from ..problem import Problem
 from .rk45 import scale_rows
 
-SAFETY, EXPONENT, FIRST = 0.9, 0.9, 0.01  # θ, r and the first step's share of the interval
+SAFETY, EXPONENT = 0.9, 0.9  # θ and r
 BITS = 8  # of a step: a Brownian path is so rough that steps which differ by round-off would soon part
 
 
@@ -29,18 +29,18 @@ BITS = 8  # of a step: a Brownian path is so rough that steps which differ by ro
     aliases=("ggf", "adaptive-sde"),
 )
 def gotta_go_fast(
-    problem: Problem, x: Tensor, grid: Tensor, *, rtol: float = 0.02, atol: float = 0.0078
+    problem: Problem, x: Tensor, grid: Tensor, *, rtol: float = 0.02, atol: float = 0.0078, h_init: float = 0.01
 ) -> Iterator[Step]:
     """Gotta Go Fast: Euler–Maruyama x' and, with the same noise, the improved Euler x'' that is kept where they agree.
 
     Accepts where the root mean square of (x' − x'')/max(atol, rtol max(|x'|, |x'₋₁|)) is at most 1; then h ← θ h E^{−r}.
-    It goes from grid[0] to grid[-1]. The noise is that of each sample's Brownian path, so a rejected step does not redraw
-    it (the published code does, which favours small noise); its clock is t. Steps are rounded down to 8 bits. The noise
-    dial is 1. A sample whose step falls below what t resolves becomes NaN.
+    It goes from grid[0] to grid[-1], at first by the share `h_init` of the way. The noise is that of each sample's Brownian
+    path, so a rejected step does not redraw it (the published code does, which favours small noise); its clock is t.
+    Steps are rounded down to 8 bits. The noise dial is 1. A sample whose step falls below what t resolves becomes NaN.
     """
     t, end = grid[:1].repeat(len(x)), float(grid[-1])
     x, before, active = x.clone(), x.clone(), torch.arange(len(x))
-    h = FIRST * (t - end)
+    h = h_init * (t - end)
     while len(active):
         rows, t0, x0 = problem[active], t[active], x[active]
         step = torch.minimum(h[active], t0 - end)

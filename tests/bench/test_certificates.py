@@ -45,8 +45,14 @@ def test_registered_methods_keep_their_claims(id: str) -> None:
 
 def test_a_claim_too_high_fails() -> None:
     claims_more = replace(find("heun"), order=3, self_started=3)
-    failed = [verdict.check for verdict in certify(claims_more).verdicts if verdict.passed is False]
+    certificate = certify(claims_more)
+    failed = [verdict.check for verdict in certificate.verdicts if verdict.passed is False]
     assert "order, exact start, logsnr" in failed and "order on ve" in failed
+    assert certificate.verdict.startswith("fails: order, exact start, time_uniform")
+
+
+def test_a_paper_that_claims_more_is_told() -> None:
+    assert "holds; its paper claims order 3, it measures 2.0" in certify(find("dpmpp-3m")).verdict
 
 
 def test_published_and_corrected_third_order() -> None:
@@ -165,7 +171,7 @@ def test_tables_and_cards(tmp_path: Path) -> None:
         and "heun" in batch.changed(table)
     )
     card = write_card(batch.write_json(tmp_path, certificates[0])).read_text()
-    assert "Every claim holds." in card and "http" not in card
+    assert "Every registered claim holds." in card and "<svg" in card and "<script" not in card
 
 
 def test_parameterisation_noise_is_only_round_off() -> None:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from scorebench.bench.certificates.weak import ONE_STEP
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.model import Model
 from scorebench.solvers.drive import solve
 from scorebench.solvers.grids import make_grid
-from scorebench.solvers.methods import gotta_go_fast
 from scorebench.solvers.noise import Noise
 from scorebench.solvers.registry import find
 
@@ -82,16 +82,15 @@ def test_gotta_go_fast_follows_its_brownian_path() -> None:
     assert errors[1] < 0.02 and errors[1] < errors[0] / 3
 
 
-def test_in_steps_of_one_size_it_has_its_strong_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_steps_of_one_size_it_has_its_strong_order() -> None:
     """Without error control, one step for each interval of a grid, against a fine Euler–Maruyama on the same path."""
-    monkeypatch.setattr(gotta_go_fast, "FIRST", 1.0)
     model, info = load_model("exact:gmm"), find("gotta-go-fast")
     noise, x0 = Noise(3, torch.arange(32), model.shape), points(model, 32)
 
     def error(steps: int) -> float:
         x = x0
         for pair in make_grid("time_uniform", model.process, steps, 0.8, 0.2).unfold(0, 2, 1):
-            x = solve(model, info, pair, x, options={"rtol": 1e9, "atol": 1e9}, noise=noise).x
+            x = solve(model, info, pair, x, options=ONE_STEP[info.id], noise=noise).x
         return float((x - truth).norm(dim=1).pow(2).mean().sqrt())
 
     fine = make_grid("time_uniform", model.process, 1024, 0.8, 0.2)

@@ -8,45 +8,35 @@ norms on an isotropic Gaussian in d dimensions, integrated over the two norms an
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from scipy.special import gammaln
 from torch import Tensor
 
+from scorebench.bench.certificates.weak import SHRINKING, kept_order
 from scorebench.reference_models.gaussian import Gaussian
-from scorebench.reference_models.mixture import Mixture
 from scorebench.reference_models.model import Model
-from scorebench.reference_models.process import make_process
+from scorebench.reference_models.process import Process, make_process
 from scorebench.solvers.grids import make_grid
-from scorebench.solvers.methods import gotta_go_fast
 from scorebench.solvers.noise import Noise
 from scorebench.solvers.problem import Count, Problem
 from scorebench.solvers.registry import find
 
 DOUBLE = torch.float64
-Z, V = np.polynomial.hermite_e.hermegauss(12)
-V = V / math.sqrt(2 * math.pi)
 
 
 class Prescribed(Noise):
-    """Independent draws and increments that are given, (rows, *d) each: draw k is independent(k), the last any increment."""
+    """Every draw is the one that is given (rows, *d)."""
 
-    def __init__(self, draws: list[Tensor]) -> None:
-        super().__init__(0, torch.arange(len(draws[0])), tuple(draws[0].shape[1:]))
-        self.draws = draws
-
-    def __getitem__(self, rows: Tensor) -> "Prescribed":
-        return Prescribed([draw[rows] for draw in self.draws])
+    def __init__(self, draw: Tensor) -> None:
+        super().__init__(0, torch.arange(len(draw)), tuple(draw.shape[1:]))
+        self.draw = draw
 
     def increment(self, s_from: float, s_to: float) -> Tensor:
-        return self.draws[-1]
-
-    def increments(self, s_from: Tensor, s_to: Tensor) -> Tensor:
-        return self.draws[-1]
+        return self.draw
 
     def independent(self, position: int) -> Tensor:
-        return self.draws[position]
+        return self.draw
 
 
 def run(model: Model, id: str, x: Tensor, grid: Tensor, noise: Noise, options: dict[str, Any]) -> Tensor:
@@ -55,94 +45,48 @@ def run(model: Model, id: str, x: Tensor, grid: Tensor, noise: Noise, options: d
     return end
 
 
-def mixture_on_a_line(name: str) -> Mixture:
-    parts = ([0.3, 0.7], [[-0.8], [0.6]], [0.3, 0.2])
-    return Mixture(make_process(name), *(torch.tensor(part, dtype=DOUBLE) for part in parts))
-
-
-def nodes(model: Mixture, t: float, n: int = 401) -> tuple[Tensor, Tensor]:
-    """Points (n, 1) and the weights of p_t at them; the trapezoidal rule is spectral here."""
-    time = torch.tensor(t, dtype=DOUBLE)
-    half = 2.0 + 8 * float(model.process.sigma(time))
-    x = torch.linspace(-half, half, n, dtype=DOUBLE)[:, None]
-    return x, torch.exp(model.log_prob(x, time)) * (2 * half / (n - 1))
-
-
-def moments(x: Tensor, weights: Tensor) -> np.ndarray:
-    return np.array([float((weights * x[:, 0] ** k).sum()) for k in range(1, 5)])
-
-
-def defect(
-    id: str, name: str, t: float, h: float, draws: int, options: dict[str, Any], at: float | None = None
-) -> float:
-    """How far one step from t to t − h, from exact p_t, leaves the moments from those of p_{t−h}; from p at `at` if given."""
-    model = mixture_on_a_line(name)
-    x, w = nodes(model, t if at is None else at)
-    z = torch.cartesian_prod(*[torch.tensor(Z)] * draws).reshape(-1, draws)
-    v = torch.cartesian_prod(*[torch.tensor(V)] * draws).reshape(-1, draws).prod(1)
-    noise = Prescribed([z[:, k].repeat_interleave(len(x))[:, None] for k in range(draws)])
-    end = run(model, id, x.repeat(len(z), 1), torch.tensor([t, t - h], dtype=DOUBLE), noise, options)
-    return float(np.abs(moments(end, (v[:, None] * w).flatten()) - moments(*nodes(model, t - h))).max())
-
-
-def slope(
-    id: str, name: str, draws: int, options: Any, frozen: bool = False, t: float = 0.5, finest: float = 0.0025
-) -> float:
-    """The exponent of the defect in h; a frozen start is p at the end of the step, where Langevin steps are taken."""
-    steps = (2 * finest, finest)
-    coarse, fine = (defect(id, name, t, h, draws, options(h), t - h if frozen else None) for h in steps)
-    return math.log2(coarse / fine)
-
-
-def churn(h: float) -> dict[str, Any]:
+def churn(p: Process, h: float) -> dict[str, Any]:
     """γ = 4h: the noise that is put in shrinks with the step."""
     return {"S_churn": 4 * h, "S_min": 0.0, "S_max": 1e9}
 
 
-@pytest.mark.parametrize("options", [churn, lambda h: {"S_churn": 0.0}])
+@pytest.mark.parametrize("options", [churn, lambda p, h: {"S_churn": 0.0}])
 def test_churn_keeps_p_t(options: Any, process_name: str) -> None:
-    """To h³, Heun's own error: noise and the flow each carry p_t exactly to another p_t."""
-    assert slope("edm-heun", process_name, 1, options) == pytest.approx(3, abs=0.2)
+    """To Heun's own order: noise and the flow each carry p_t exactly to another p_t."""
+    assert kept_order(find("edm-heun"), process_name, options) == pytest.approx(2, abs=0.2)
 
 
 def test_inflated_noise_does_not(process_name: str) -> None:
-    assert slope("edm-heun", process_name, 1, lambda h: churn(h) | {"S_noise": 1.1}) == pytest.approx(1, abs=0.2)
+    found = kept_order(find("edm-heun"), process_name, lambda p, h: churn(p, h) | {"S_noise": 1.1})
+    assert found == pytest.approx(0, abs=0.2)
 
 
 @pytest.mark.parametrize("K", [1.0, 2.0])
 def test_restart_keeps_p_t(K: float, process_name: str) -> None:
-    p = make_process(process_name)
-
-    def options(h: float) -> dict[str, Any]:
-        low = float(p.sigma_hat(torch.tensor(0.5 - h, dtype=DOUBLE)))
-        return {"K": K, "N_restart": 2.0, "sigma_min": low, "sigma_max": (1 + 4 * h) * low}
-
-    assert slope("restart", process_name, int(K), options) == pytest.approx(3, abs=0.2)
+    _, options = SHRINKING["restart"]
+    found = kept_order(find("restart"), process_name, lambda p, h: options(p, h) | {"K": K})
+    assert found == pytest.approx(2, abs=0.2)
 
 
 @pytest.mark.parametrize("predictor", ["reverse_diffusion", "euler_maruyama", "ddpm"])
 def test_predictor_corrector_keeps_p_t(predictor: str, process_name: str) -> None:
-    """With δ in proportion to h, that is snr² ∝ h: to h², the order of each part, of which a coarse step shows too much."""
-    options = {"predictor": predictor, "corrector": "ald"}
-    found = slope("pc", process_name, 2, lambda h: options | {"snr": h**0.5}, finest=0.000625)
-    assert found == pytest.approx(2, abs=0.2)
+    """With δ in proportion to h, that is snr² ∝ h: to the order of each part, of which a coarse step shows too much."""
+    found = kept_order(
+        find("pc"),
+        process_name,
+        lambda p, h: {"predictor": predictor, "corrector": "ald", "snr": h**0.5},
+        (0.00125, 0.000625),
+    )
+    assert found == pytest.approx(1, abs=0.2)
 
 
 def test_langevin_steps_keep_p_t(process_name: str) -> None:
-    found = slope("annealed-langevin", process_name, 1, lambda h: {"snr": h**0.5}, frozen=True)
-    assert found == pytest.approx(2, abs=0.2)
+    assert kept_order(find("annealed-langevin"), process_name) == pytest.approx(1, abs=0.2)
 
 
 def test_ddpm_with_the_large_variance_keeps_p_t(process_name: str) -> None:
-    found = slope("ddpm", process_name, 1, lambda h: {"variance_type": "fixed_large"})
-    assert found == pytest.approx(2, abs=0.2)
-
-
-def test_gotta_go_fast_in_one_step_has_its_order(process_name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without error control, the improved Euler method has weak order 2."""
-    monkeypatch.setattr(gotta_go_fast, "FIRST", 1.0)
-    found = slope("gotta-go-fast", process_name, 1, lambda h: {"rtol": 1e9, "atol": 1e9})
-    assert found == pytest.approx(3, abs=0.2)
+    found = kept_order(find("ddpm"), process_name, lambda p, h: {"variance_type": "fixed_large"})
+    assert found == pytest.approx(1, abs=0.2)
 
 
 class Unit(Noise):
@@ -228,7 +172,7 @@ def test_langevin_with_norms_moves_the_variance_as_its_card_says(id: str, d: int
     z[:, 0], z[:, 1] = norms[:, 1] * norms[:, 2], norms[:, 1] * 0.8  # ‖x'‖² is linear in the cosine, whose mean is 0
     if id == "pc":  # its Langevin step is at the first level; the step of the predictor has no length
         grid = grid[[1, 1]]
-    end = run(model, id, x, grid, Prescribed([z]), {"snr": snr, "corrector": "langevin"})
+    end = run(model, id, x, grid, Prescribed(z), {"snr": snr, "corrector": "langevin"})
     growth = float((weights.repeat_interleave(2) * (end**2).sum(1)).sum() / 2) / (d * v) - 1
     q = 2 * snr**2
     assert growth == pytest.approx(8 * q / (d - 2) + q**2 * (d + 2) / (d - 2), rel=1e-6)

@@ -1,4 +1,7 @@
-"""Orders on the mixture's flow: float64, t in [0.2, 0.8], against Dormand–Prince at 1e-12."""
+"""Declared orders along the exact flow of the mixture, and order conditions of the tableaux.
+
+The certificates look at every grid and process besides; here are those that tell most methods apart.
+"""
 
 import math
 from functools import cache
@@ -7,74 +10,35 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorebench.reference_models.addresses import load_model
-from scorebench.solvers.drive import solve
+from scorebench.bench.certificates.orders import observe
 from scorebench.solvers.facts import SOLVERS
-from scorebench.solvers.grids import make_grid
 from scorebench.solvers.methods.dop853 import PAIR as EIGHTH
 from scorebench.solvers.methods.dop853 import TABLEAU as DOP853
 from scorebench.solvers.methods.rk45 import DORMAND_PRINCE, RK23, RK45, Pair
 from scorebench.solvers.methods.runge_kutta import BOGACKI_SHAMPINE, CLASSICAL, EULER, HEUN, MIDPOINT, Tableau
 from scorebench.solvers.registry import find
 
-FIXED = sorted(info.id for info in SOLVERS.values() if info.kind == "ode" and not info.adaptive)
-FIRST, LAST, SAMPLES = 0.8, 0.2, 32
+FIXED = sorted(info.id for info in SOLVERS.values() if info.kind == "ode" and not info.adaptive and info.order)
 DOUBLE = torch.float64
-TIGHT = {"rtol": 1e-12, "atol": 1e-13}
 
 
-@cache
-def start(process: str) -> Tensor:
-    model = load_model(f"exact:gmm?process={process}")
-    generator = torch.Generator().manual_seed(0)
-    x0 = model.samples(SAMPLES, generator)  # type: ignore[attr-defined]
-    first = torch.tensor(FIRST, dtype=DOUBLE)
-    z = torch.randn(x0.shape, generator=generator, dtype=DOUBLE)
-    return model.process.alpha(first) * x0 + model.process.sigma(first) * z
-
-
-@cache
-def exact(process: str, t: float) -> Tensor:
-    """The trajectory from `start` at t = FIRST, at time t."""
-    model = load_model(f"exact:gmm?process={process}")
-    return solve(model, find("rk45"), torch.tensor([FIRST, t], dtype=DOUBLE), start(process), options=TIGHT).x
-
-
-def errors(id: str, steps: int, grid_name: str, exact_start: bool, process: str) -> Tensor:
-    """Distances (b,) to the exact solution; an exact start gives three points of the trajectory before the first step."""
-    model, info = load_model(f"exact:gmm?process={process}"), find(id)
-    before = 3 if exact_start else 0
-    grid = make_grid(grid_name, model.process, steps + before, FIRST, LAST)
-    past = tuple((float(t), exact(process, float(t)) if i else start(process)) for i, t in enumerate(grid[:before]))
-    x = exact(process, float(grid[before])) if before else start(process)
-    solution = solve(model, info, grid[before:], x, start=past)
-    return (solution.x - exact(process, LAST)).norm(dim=1)
-
-
-def measured_order(id: str, steps: tuple[int, int], grid_name: str, exact_start: bool, process: str = "flow") -> float:
-    """The median of the samples' slopes, which settles sooner than the slope of their median error."""
-    coarse, fine = (errors(id, n, grid_name, exact_start, process) for n in steps)
-    before = 3 if exact_start else 0
-    return float(torch.log(coarse / fine).median()) / math.log((steps[1] + before) / (steps[0] + before))
-
-
-@pytest.mark.parametrize("grid_name", ["time_uniform", "logsnr", "karras"])
 @pytest.mark.parametrize("id", FIXED)
-def test_declared_order_from_exact_starting_values(id: str, grid_name: str) -> None:
-    assert measured_order(id, (64, 128), grid_name, exact_start=True) == pytest.approx(SOLVERS[id].order, abs=0.2)
+def test_declared_order_from_exact_starting_values(id: str) -> None:
+    assert observe(find(id), "flow", "karras", ladder=(64, 128)).value == pytest.approx(SOLVERS[id].order, abs=0.2)
 
 
 @pytest.mark.parametrize("id", FIXED)
 def test_declared_order_self_started(id: str) -> None:
     """A cold start on a uniform grid. Where it caps the order, it shows on fine grids, and not in every process."""
     info = SOLVERS[id]
-    steps, processes = ((64, 128), ["flow"]) if info.order == info.self_started else ((512, 1024), ["flow", "ve"])
-    found = min(measured_order(id, steps, "time_uniform", exact_start=False, process=name) for name in processes)
+    ladder, processes = ((64, 128), ["flow"]) if info.order == info.self_started else ((512, 1024), ["flow", "ve"])
+    found = min(observe(info, name, "time_uniform", False, ladder).value for name in processes)
     assert found == pytest.approx(info.self_started, abs=0.2)
 
 
 def test_an_order_two_method_does_not_pass_as_order_three() -> None:
-    assert abs(measured_order("heun", (64, 128), "logsnr", True) - 3) > 0.5
+    found = observe(find("heun"), ladder=(64, 128))
+    assert found.high < 2.5
 
 
 Tree = tuple["Tree", ...]  # a rooted tree as the sorted tuple of the trees that hang from its root
