@@ -136,7 +136,7 @@ def cut():
         (["exact:gmm", "--nfe", "1"], "exp-ab3 needs 2 network calls for a likelihood, got --nfe 1"),
         (["exact:gmm", "--solver", "rk45", "--nfe", "9"], "rk45 is adaptive"),
         (["exact:gmm", "--trace", "rademacker"], "did you mean rademacher"),
-        (["exact:gmm", "--probes", "4"], "a closed trace takes no probes"),
+        (["exact:gmm", "--probes", "4"], "--probes 4: trace closed takes none"),
         (["exact:gmm", "--draws", "2"], "--draws 2: 32 draws of exact:gmm are points, not levels"),
         (["digits-vp", "--levels", "256"], "--levels 256: held-out images of digits have their own"),
         (["exact:gmm", "--images", "2", "--data", "points.npy"], "--images 2: --data says"),
