@@ -73,9 +73,8 @@ def teacher(name: GridName, model: Model, high: float, low: float, dtype: torch.
     )
     count, steps = int(options["latents"]), int(options["teacher"])
     key = key_of(["grid", model.name, model_digest(model), count, steps, high, low, str(dtype), source])
-    if key not in KEPT and store is not None and (store.root / "references" / f"{key}.npz").is_file():
-        with np.load(store.root / "references" / f"{key}.npz", allow_pickle=False) as file:
-            KEPT[key] = Teacher(file["times"], file["costs"], int(file["calls"]), int(file["evaluations"]))
+    if key not in KEPT and store is not None and (kept := store.reference(key)) is not None:
+        KEPT[key] = Teacher(kept["times"], kept["costs"], int(kept["calls"]), int(kept["evaluations"]))
     if key not in KEPT:
         KEPT[key] = made = teach(model, count, steps, high, low, dtype)
         if store is not None:

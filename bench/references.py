@@ -142,10 +142,8 @@ def _kept(
                 return Reference(file[what][:n], file[f"{what}_uncertainty"][:n])
     source = fingerprint("scorebench.bench.references", type(model).__module__)
     key = key_of([what, model.name, model_digest(model), n, seed, source])
-    kept = None if store is None else store.root / "references" / f"{key}.npz"
-    if kept is not None and kept.is_file():
-        with np.load(kept, allow_pickle=False) as file:
-            return Reference(file["solution"], file["uncertainty"])
+    if store is not None and (kept := store.reference(key)) is not None:
+        return Reference(kept["solution"], kept["uncertainty"])
     reference = compute()
     if store is not None:
         store.write_npz(f"references/{key}.npz", {"solution": reference.solution, "uncertainty": reference.uncertainty})

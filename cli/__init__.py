@@ -7,8 +7,10 @@ import typer
 
 from scorebench.reference_models.errors import UsageError
 
-from . import certify, models, run  # noqa: F401  (they register their commands)
+from . import certify, doctor, likelihood, models, run, store  # noqa: F401  (they register their commands)
 from .shared import app
+
+INTERRUPTED = 130
 
 
 def _refuse(message: str) -> NoReturn:
@@ -20,11 +22,13 @@ def main() -> None:
     """Run the command line; bad input is one line on standard error and exit code 2."""
     try:
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:  # typer makes Ctrl-C an exit code
+            raise KeyboardInterrupt
     except UsageError as error:
         _refuse(str(error))
     except (typer.Abort, KeyboardInterrupt):
         print("scorebench: interrupted; the same command continues where it stopped", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(INTERRUPTED) from None
     except Exception as error:
         if not hasattr(error, "format_message"):  # how the parser of the command line says what is wrong
             raise

@@ -1,8 +1,8 @@
-"""Commands that measure and report: run, report, suites, solvers, doctor."""
+"""Commands that measure and report: run, report, suites, solvers."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -21,30 +21,35 @@ def run(
     budget: Annotated[list[int], typer.Option(help="Only this budget of network calls; repeatable.")] = [],
     grid: Annotated[list[str], typer.Option(help="This time grid instead of each solver's own; repeatable.")] = [],
     plugin: PluginOption = [],
+    time_limit: Annotated[float, typer.Option(help="Seconds that one cell may take; 0 for any.", min=0)] = 3600,
 ) -> None:
-    """Measure every cell of a suite that the store lacks. Interrupted, it continues where it stopped."""
+    """Measure every cell of a suite that the store lacks. Interrupted or killed, it continues where it stopped.
+
+    Runs at the same time on one store divide the cells. A cell that crashes or hangs costs itself alone.
+    """
     load_solvers(plugin)
     from scorebench.bench.cells import plan
-    from scorebench.bench.runner import run_suite
+    from scorebench.bench.runner import Event, Orders
     from scorebench.bench.store import Store
     from scorebench.bench.suite import load_suite
+    from scorebench.bench.watched import run_watched
 
     chosen = load_suite(suite).select(model, solver, budget, grid)
     chosen.check()
     with progress_bar() as progress:
         bar = progress.add_task("", total=len(plan(chosen)))
 
-        def say(what: str, done: int) -> None:
-            progress.update(bar, advance=done, description=what)
-            if not console.is_terminal and what.startswith("reference"):
-                console.print(what)
-            if not console.is_terminal and done > 0 and progress.tasks[0].completed % 50 < done:
-                console.print(f"{progress.tasks[0].completed:.0f} of {progress.tasks[0].total:.0f} cells, {what}")
+        def tell(event: Event) -> None:
+            progress.update(bar, advance=len(event.done), description=event.text)
+            if event.note or (not console.is_terminal and event.text.startswith("reference")):
+                console.print(event.text, soft_wrap=True)
+            elif not console.is_terminal and progress.tasks[0].completed % 50 < len(event.done):
+                console.print(f"{progress.tasks[0].completed:.0f} of {progress.tasks[0].total:.0f} cells, {event.text}")
 
-        outcome = run_suite(chosen, Store(store), say, partial=bool(model or solver or budget or grid))
-    new = outcome.cells - outcome.reused
+        orders = Orders(partial=bool(model or solver or budget or grid), limit=time_limit)
+        outcome = run_watched(chosen, Store(store), tell, orders, partial(load_solvers, plugin))
     console.print(
-        f"suite {chosen.name}: {outcome.cells} cells in {store}, {new} new, {outcome.reused} reused, "
+        f"suite {chosen.name}: {outcome.cells} cells in {store}, {outcome.new} new, {outcome.reused} reused, "
         f"{outcome.skipped} skipped (budget too small), {outcome.failed} failed"
     )
 
@@ -92,38 +97,3 @@ def solvers(
         cells = (info.kind, info.order, info.self_started, cost_rule(info), info.grid, info.reference.authors)
         table.add_row(info.id, *("–" if cell is None else str(cell) for cell in cells))
     console.print(table)
-
-
-@app.command()
-def doctor() -> None:
-    """Say what this installation can do, and name the cause where it cannot."""
-    import torch
-
-    from scorebench.bench.provenance import machine
-    from scorebench.reference_models import torchvision_repair
-    from scorebench.reference_models.addresses import load_model, shipped
-
-    lines: dict[str, Any] = {"machine": machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    lines["CUDA"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: CPU only"
-    needed = torchvision_repair.needed()
-    lines["torchvision"] = (
-        "CUDA build beside CPU torch: its two operators are declared for it" if needed else "no repair needed"
-    )
-    lines["torch-fidelity"] = _try(_import_fidelity)
-    lines.update({f"model {name}": _try(lambda n=name: load_model(n)) for name in shipped()})  # type: ignore[misc]
-    print_facts(lines)
-
-
-def _import_fidelity() -> None:
-    from scorebench.reference_models.torchvision_repair import repair
-
-    repair()
-    import torch_fidelity  # noqa: F401
-
-
-def _try(work: Callable[[], object]) -> str:
-    try:
-        work()
-    except Exception as error:
-        return f"FAILS: {error}"
-    return "works"

@@ -1,18 +1,24 @@
 """The runner on a small suite: every pass, resumption, failures as rows, and rows as the contract says."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from scorebench.bench import runner, timing
+from scorebench.bench import measure, metrics, runner, timing
 from scorebench.bench.cells import plan
 from scorebench.bench.rows import COLUMNS, load_rows
-from scorebench.bench.runner import run_suite
+from scorebench.bench.runner import Event, Orders, run_suite
 from scorebench.bench.store import Store
 from scorebench.bench.suite import Likelihood, ModelEntry, SolverEntry, Suite, Timing
+from scorebench.bench.upkeep import verify
 from scorebench.reference_models.errors import UsageError
 
 SUITE = Suite(
@@ -88,7 +94,7 @@ def test_more_samples_of_the_same_index_agree(store: Store, tmp_path: Path) -> N
 
 
 def test_a_partial_run_keeps_the_rest_listed(store: Store) -> None:
-    run_suite(SUITE.select([], ["exp-ab2"], [6]), store, partial=True)
+    run_suite(SUITE.select([], ["exp-ab2"], [6]), store, orders=Orders(partial=True))
     listed = store.read_json("suites/small.json")["cells"]
     assert sorted(listed) == sorted(cell.key for cell in plan(SUITE))
     run_suite(SUITE, store)
@@ -96,13 +102,13 @@ def test_a_partial_run_keeps_the_rest_listed(store: Store) -> None:
 
 def test_interruption_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, calls = Store(tmp_path / "store"), []
-    measure = runner.measure
+    work = runner.measure
 
     def interrupted(*arguments: object) -> None:
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        measure(*arguments)  # type: ignore[arg-type]
+        work(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(runner, "measure", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -114,7 +120,7 @@ def test_interruption_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_failure_is_a_row_and_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = SUITE.model_copy(update={"likelihood": None, "timing": None, "budgets": [6]})
-    solve = runner.solve
+    solve = measure.solve
 
     def broken(model, info, *arguments, **keywords):  # type: ignore[no-untyped-def]
         if info.id == "exp-ab2":
@@ -124,7 +130,7 @@ def test_a_failure_is_a_row_and_stops_nothing(tmp_path: Path, monkeypatch: pytes
             solution.x[0] = torch.nan
         return solution
 
-    monkeypatch.setattr(runner, "solve", broken)
+    monkeypatch.setattr(measure, "solve", broken)
     store = Store(tmp_path / "store")
     assert run_suite(suite, store).failed == 2
     rows = load_rows(store).drop_duplicates("cell").set_index("solver")
@@ -153,15 +159,106 @@ def test_a_solver_that_breaks_in_the_time_pass_costs_itself(tmp_path: Path, monk
     assert (timed.drop("exp-ab2").status == "ok").all()
 
 
-def test_a_damaged_cell_stops_the_run_before_anything_is_written(store: Store) -> None:
-    path = next(store.root.glob("cells/*.json"))
-    intact = path.read_text()
-    path.write_text(intact[:100])
-    before = {p: p.stat().st_mtime_ns for p in store.root.rglob("*") if p.is_file()}
-    with pytest.raises(UsageError, match="cut or edited"):
-        run_suite(SUITE, store)
-    assert before == {p: p.stat().st_mtime_ns for p in store.root.rglob("*") if p.is_file()}
-    path.write_text(intact)
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+
+
+def test_damaged_files_are_said_and_made_anew(store: Store, tmp_path: Path) -> None:
+    """A cell's JSON, another's arrays, a third's rows, the reference, the facts: the tables end as they were."""
+    copy = Store(Path(shutil.copytree(store.root, tmp_path / "copy")))
+    keys = [cell.key for cell in plan(SUITE) if cell.config["pass"] != "time" and cell.steps > 0]
+    whole = load_rows(store)
+    names = [
+        f"cells/{keys[0]}.json",
+        f"cells/{keys[1]}.npz",
+        f"metrics/{keys[2]}.json",
+        "models.json",
+        "suites/small.json",
+    ]
+    for name in (*names, *(p.relative_to(copy.root) for p in copy.root.glob("references/*.npz"))):
+        damage(copy.root / name)
+    notes: list[str] = []
+    outcome = run_suite(SUITE, copy, lambda event: notes.append(event.text) if event.note else None)
+    assert outcome.new == 2 and [Path(note.split()[0]).name for note in notes] == [
+        Path(name).name for name in names[:2]
+    ]
+    changing = ["started", "seconds", "commit"]
+    pd.testing.assert_frame_equal(load_rows(copy).drop(columns=changing), whole.drop(columns=changing))
+    assert not verify(copy).damaged
+
+
+def test_memory_that_runs_out_halves_the_batch(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = SUITE.model_copy(update={"likelihood": None, "timing": None, "budgets": [6]})
+    solve = measure.solve
+
+    def limited(model, info, grid, x, **keywords):  # type: ignore[no-untyped-def]
+        if len(x) > 16 and info.id == "exp-ab2":
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return solve(model, info, grid, x, **keywords)
+
+    monkeypatch.setattr(measure, "solve", limited)
+    tight = Store(tmp_path / "store")
+    assert run_suite(suite, tight).failed == 0
+    key = next(cell.key for cell in plan(suite) if cell.info.id == "exp-ab2")
+    assert (tight.cell(key)["counts"]["batch"], store.cell(key)["counts"]["batch"]) == (15, 60)
+    assert tight.cell(key)["counts"] | {"batch": 60} == store.cell(key)["counts"]
+    np.testing.assert_allclose(tight.arrays(key)["error"], store.arrays(key)["error"], rtol=1e-4)
+    assert load_rows(tight).set_index("cell").loc[key, "message"].iloc[0].startswith("in batches of 15")
+
+
+def test_a_metric_that_fails_costs_its_rows_and_is_tried_again(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = Store(Path(shutil.copytree(store.root, tmp_path / "copy")))
+    for path in copy.root.glob("metrics/*"):
+        path.unlink()
+
+    def broken(error: np.ndarray) -> None:
+        raise ZeroDivisionError("no errors")
+
+    monkeypatch.setattr(metrics, "error_rows", broken)
+    assert run_suite(SUITE, copy).new == 0
+    rows = load_rows(copy)
+    lost = rows[rows.message == "metrics: ZeroDivisionError: no errors"]
+    assert set(lost.kind) == {"ode"} and set(lost["pass"]) == {"sample"} and lost.metric.isna().all()
+    assert {"likelihood_error", "time_ms", "fid"} <= set(rows.metric.dropna())
+    monkeypatch.undo()
+    run_suite(SUITE, copy)
+    pd.testing.assert_frame_equal(load_rows(copy), load_rows(store))
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from scorebench.bench.claims import Claims
+claims = Claims(Path(sys.argv[1]))
+assert all(claims.take(key) for key in sys.argv[2:])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_another_runs_cells_are_waited_for_and_not_repeated(tmp_path: Path) -> None:
+    """What a second run claims is left to it; where it dies without a result, the cell is measured here."""
+    suite = SUITE.model_copy(update={"likelihood": None, "timing": None})
+    store = Store(tmp_path / "store").open_for_writing()
+    held = [cell.key for cell in plan(suite)][:2]
+    other = subprocess.Popen([sys.executable, "-c", HOLD, store.root / "claims", *held], stdin=PIPE, stdout=PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b"held\n"
+    seen: list[str] = []
+
+    def tell(event: Event) -> None:
+        seen.extend(event.done)
+        if event.text.startswith("waiting"):
+            other.kill()
+
+    outcome = run_suite(suite, store, tell)
+    other.wait()
+    for pipe in (other.stdin, other.stdout):
+        pipe.close()  # type: ignore[union-attr]
+    assert outcome.new == outcome.cells and sorted(seen[-2:]) == sorted(held)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

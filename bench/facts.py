@@ -1,0 +1,80 @@
+"""What reports need beside the cells: the suite, solvers' and models' facts, and what the strips show beside samples."""
+
+import re
+
+from scorebench.solvers.facts import SOLVERS
+
+from .cells import Cell
+from .features import has_data, real_images
+from .measure import STRIP, Say, solution
+from .store import Damaged, Json, Store, Unwritable, key_of
+from .suite import Suite
+
+FACTS = "what reports need"  # the claim of who writes it
+
+
+def write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool) -> None:
+    """The suite's list of cells, and the facts of its solvers and models beside those of other suites."""
+    keys = [cell.key for cell in cells]
+    if partial and (before := _kept(store, f"suites/{suite.name}.json")):
+        measured = {_same(cell.config) for cell in cells}
+        keys = [key for key in before["cells"] if _other(store, key, measured)] + keys
+    _write(store, f"suites/{suite.name}.json", {"name": suite.name, "config": suite.model_dump(), "cells": keys})
+    models = {
+        cell.config["model"]: {
+            "process": cell.model.process.name,
+            "shape": list(cell.model.shape),
+            "digest": cell.config["model_digest"],
+            "data": cell.model.data,
+            "features": cell.extractor.name,
+        }
+        for cell in cells
+    }
+    for name, new in (("solvers", {c.info.id: SOLVERS[c.info.id].facts() for c in cells}), ("models", models)):
+        old = _kept(store, f"{name}.json").get(name, {})
+        _write(store, f"{name}.json", {name: {**old, **new}})
+
+
+def write_strips(store: Store, cells: list[Cell], say: Say) -> None:
+    """Of every image model the first samples of its reference solution and of its data, unless they are there."""
+    for cell in {
+        c.config["model"]: c for c in cells if len(c.model.shape) == 3 and c.config["pass"] == "sample"
+    }.values():
+        slug = re.sub("[^a-z0-9]+", "-", cell.config["model"].lower()).strip("-")
+        try:
+            strip = {"reference": solution(cell, store, say).solution[:STRIP]}
+            if has_data(cell.model):
+                strip["real"] = real_images(cell.model, STRIP)
+        except Unwritable:
+            raise
+        except Exception as error:  # the cells that need the reference say the same
+            say(f"no strip of {cell.config['model']}: {error}")
+        else:
+            store.write_npz(f"references/strip-{slug}.npz", strip)
+
+
+def _kept(store: Store, name: str) -> Json:
+    try:
+        return store.read_json(name)
+    except Damaged:
+        return {}
+
+
+def _write(store: Store, name: str, body: Json) -> None:
+    """Write what may have changed only if it has."""
+    if _kept(store, name) != body:
+        store.write_json(name, body)
+
+
+def _other(store: Store, key: str, measured: set[str]) -> bool:
+    """Whether a listed cell is there and is none of those measured now."""
+    try:
+        return _same(store.cell(key)["config"]) not in measured
+    except Damaged:
+        return False
+
+
+def _same(config: Json) -> str:
+    """What two measurements of one thing share, whatever the versions of code and weights behind them."""
+    names = ("pass", "model", "solver", "options", "grid", "budget", "dtype", "n", "seed")
+    return key_of([config[name] for name in names])

@@ -1,0 +1,196 @@
+"""Measures one sample or likelihood cell. Whatever becomes of it is a result: values, a skip, or a failure with its cause."""
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from math import log, prod
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from scorebench.reference_models.model import Model
+from scorebench.reference_models.network import NetworkModel
+from scorebench.solvers.drive import solve
+from scorebench.solvers.likelihood import log_likelihood
+from scorebench.solvers.noise import Noise
+from scorebench.solvers.problem import Count
+
+from . import references
+from .cells import Cell
+from .provenance import provenance
+from .store import Arrays, Json, Store, Unwritable
+
+STRIP = 8
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a cell becomes: "ok", "skipped" or "failed", why, what was spent, and the arrays."""
+
+    status: str
+    message: str = ""
+    counts: Json = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
+
+
+def measure(cell: Cell, store: Store, say: Say) -> None:
+    """Measure one cell and write it."""
+    started = datetime.now(UTC)
+    write(cell, store, compute(cell, store, say), started)
+
+
+def compute(cell: Cell, store: Store, say: Say) -> Result:
+    """The result of one cell; only what keeps the store from being written is raised."""
+    if cell.steps < 1:
+        return too_small(cell)
+    try:
+        return (_sample if cell.config["pass"] == "sample" else _likelihood)(cell, store, say)
+    except Unwritable:
+        raise
+    except Exception as error:  # whatever a solver, of the user's too, may raise costs this cell alone
+        return Result("failed", cause(error))
+
+
+def too_small(cell: Cell) -> Result:
+    return Result("skipped", f"needs {cell.needed} network calls")
+
+
+def cause(error: Exception) -> str:
+    """An error as the one line of a row."""
+    return f"{type(error).__name__}: {' '.join(str(error).splitlines()[:1])}"
+
+
+def write(
+    cell: Cell, store: Store, result: Result, started: datetime, threads: int | None = None, share: int = 1
+) -> None:
+    """Write a result with its provenance; `share` cells were measured together since `started`."""
+    origin = provenance(started, threads=threads)
+    origin["seconds"] = round(origin["seconds"] / share, 3)
+    body = {"config": cell.config, "counts": result.counts, "status": result.status, "message": result.message}
+    store.write_cell(cell.key, body | {"provenance": origin}, result.arrays)
+
+
+def settled(kept: Json, limit: float = 0.0) -> bool:
+    """Whether a kept cell stands: a failure is tried again unless it diverged, or ran longer than `limit` seconds allow."""
+    if kept["status"] != "failed" or kept["message"].startswith("diverged"):
+        return True
+    return 0 < limit <= float(kept["counts"].get("limit", 0.0))
+
+
+def _sample(cell: Cell, store: Store, say: Say) -> Result:
+    config, model = cell.config, cell.model
+    n, seed = config["n"], config["seed"]
+    x, grid = references.latents(model, n, seed, cell.dtype), cell.grid()
+
+    def part(rows: slice) -> tuple[torch.Tensor, np.ndarray, Count, bool]:
+        noise = Noise(seed, torch.arange(n)[rows], model.shape, cell.dtype)
+        options, denoise = config["options"], config["denoise"]
+        with torch.no_grad():
+            end = solve(model, cell.info, grid, x[rows], options=options, noise=noise, denoise=denoise)
+        return end.x, cell.extractor.extract(end.x), end.count, end.finite
+
+    parts, batch = in_batches(part, n)
+    samples, count = torch.cat([p[0] for p in parts]), total([p[2] for p in parts])
+    arrays = {
+        "index": np.arange(n),
+        "nfe": count.evaluations.numpy(),
+        "features": np.concatenate([p[1] for p in parts]),
+        "strip": samples[:STRIP].float().numpy(),
+    }
+    if config["kind"] == "ode":
+        arrays["error"] = references.rms(samples, torch.from_numpy(solution(cell, store, say).solution))
+    finite = all(p[3] for p in parts) and bool(torch.isfinite(samples).all())
+    return _result(cell, count, arrays, batch, "" if finite else "diverged: a state is not finite")
+
+
+def _likelihood(cell: Cell, store: Store, say: Say) -> Result:
+    config, model = cell.config, cell.model
+    n, seed = config["n"], config["seed"]
+    x, probes = references.images(model, n, seed, cell.dtype), references.shared_probes(model, n, seed)
+    grid = cell.grid()
+
+    def part(rows: slice) -> tuple[np.ndarray, Count]:
+        z = None if probes is None else probes[rows]
+        with torch.no_grad():
+            result = log_likelihood(model, cell.info, grid, x[rows], options=config["options"], probes=z)
+        return result.log_p.numpy(), result.count
+
+    parts, batch = in_batches(part, n)
+    log_p, count = np.concatenate([p[0] for p in parts]), total([p[1] for p in parts])
+    truth = in_double(model, lambda: references.log_p(model, n, seed, store, say), cell.dtype)
+    arrays = {
+        "index": np.arange(n),
+        "nfe": count.evaluations.numpy(),
+        "log_p": log_p,
+        "error": (truth.solution - log_p) / (prod(model.shape) * log(2)),
+    }
+    return _result(cell, count, arrays, batch, "" if np.isfinite(log_p).all() else "diverged: log p is not finite")
+
+
+def _result(cell: Cell, count: Count, arrays: Arrays, batch: int, failure: str) -> Result:
+    evaluations = count.evaluations.double()
+    counts = {
+        "nfe_mean": float(evaluations.mean()),
+        "nfe_max": int(evaluations.max()),
+        "calls": count.calls,
+        "vjps": count.vjps,
+        "jvps": count.jvps,
+        "batch": batch,
+    }
+    halved = f"in batches of {batch}: memory ran out with more" if batch < cell.config["n"] else ""
+    return Result("failed" if failure else "ok", failure or halved, counts | cell.grid_cost(), arrays)
+
+
+def in_batches(work: Callable[[slice], T], n: int) -> tuple[list[T], int]:
+    """What `work` makes of rows 0…n−1: of all at once or, where memory runs out, in batches of half as many, and so on.
+
+    Returns the parts and the batch. No result depends on it, but for rounding.
+    """
+    batch = n
+    while True:
+        try:
+            return [work(slice(first, first + batch)) for first in range(0, n, batch)], batch
+        except (MemoryError, RuntimeError) as error:
+            if batch == 1 or not is_out_of_memory(error):
+                raise
+        batch = (batch + 1) // 2
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """torch raises a plain RuntimeError where the memory of the host runs out."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def total(counts: list[Count]) -> Count:
+    """The count of a batch from those of its parts: evaluations side by side, and the calls that the whole would have made."""
+    evaluations = torch.cat([count.evaluations for count in counts])
+    most = {name: max(getattr(count, name) for count in counts) for name in ("calls", "vjps", "jvps")}
+    return Count(evaluations, **most)
+
+
+def solution(cell: Cell, store: Store, say: Say = lambda _: None) -> references.Reference:
+    """The reference solution of a cell's samples; of two processes that need it, the second waits for the first's."""
+    model, n, seed = cell.model, cell.config["n"], cell.config["seed"]
+    with store.claims.hold(
+        f"reference {model.name} {n} {seed}", lambda: say(f"another run makes {model.name}'s reference")
+    ):
+        return in_double(model, lambda: references.solution(model, n, seed, store, say), cell.dtype)
+
+
+def in_double(model: Model, compute: Callable[[], references.Reference], dtype: torch.dtype) -> references.Reference:
+    """Run a float64 reference on a network that otherwise works in `dtype`."""
+    if not isinstance(model, NetworkModel):
+        return compute()
+    model.to(torch.float64)
+    try:
+        with torch.no_grad():
+            return compute()
+    finally:
+        model.to(dtype)
