@@ -38,7 +38,7 @@ class SolverInfo:
     rule. `calls_at` says where the call at each time of the grid is made: at the point that the method accepts or, as in
     predictor–correctors, at the point it predicts there.
     `extra_calls_of` gives the extra calls as a function of the options, where they change them; `extra_calls` is then its
-    value for the defaults.
+    value for the defaults. `dial` gives the noise dial η where no option `eta` or `tau` does: None is noise without one.
     """
 
     id: str
@@ -58,6 +58,7 @@ class SolverInfo:
     least_steps: int = 1
     calls_at: CallsAt = "accepted"
     extra_calls_of: Callable[..., int] | None = None
+    dial: Callable[..., float | None] | None = None
 
     @property
     def adaptive(self) -> bool:
@@ -67,9 +68,11 @@ class SolverInfo:
         """Whether it injects noise with these options (`ddim` does for eta > 0)."""
         return bool(self.kind == "sde" or options.get("eta", self.options.get("eta", 0.0)))
 
-    def eta(self, options: dict[str, Any]) -> float:
-        """The dial of the reverse problem's noise: 0 the probability-flow ODE, 1 the reverse SDE."""
+    def eta(self, options: dict[str, Any]) -> float | None:
+        """The dial of the reverse problem's noise: 0 the probability-flow ODE, 1 the reverse SDE, None for other noise."""
         chosen = {**self.options, **options}
+        if self.dial is not None:
+            return self.dial(**chosen)
         return float(chosen.get("eta", chosen.get("tau", 1.0 if self.kind == "sde" else 0.0)))
 
     def extra(self, options: dict[str, Any] | None = None) -> int:
@@ -118,6 +121,7 @@ class MoreFacts(TypedDict, total=False):
     least_steps: int
     calls_at: CallsAt
     extra_calls_of: Callable[..., int] | None
+    dial: Callable[..., float | None] | None
 
 
 def solver(

@@ -58,7 +58,7 @@ def errors(
 
     Of a stochastic method the drift alone is followed, with its noise left out.
     """
-    model, before, speed = mixture(process), PAST if exact_start else 0, 1 + info.eta(options) ** 2
+    model, before, speed = mixture(process), PAST if exact_start else 0, 1 + (info.eta(options) or 0.0) ** 2
     p = model.process
     times = make_grid(grid, p, steps + before, *ends(p))
     past = tuple((t, exact(p, t, speed, seed)) for t in times[:before].tolist())

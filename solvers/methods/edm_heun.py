@@ -15,6 +15,7 @@ from ..update import combine
     "edm-heun",
     kind="sde",
     order=None,
+    dial=lambda **options: None,
     calls_per_step=2,
     grid="karras",
     reference=Reference(

@@ -55,6 +55,11 @@ def er_sde(problem: Problem, x: Tensor, grid: Tensor, phi: str, order: int) -> I
         yield t[n + 1], x
 
 
+def dial(phi: str) -> float | None:
+    """η of a noise scale function, where it does not change with σ̂."""
+    return {"ode": 0.0, "sde": 1.0}.get(phi)
+
+
 def moments(s: Tensor, scale: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """m₁ and m₂ (n,) of the steps of s = σ̂ (n + 1,)."""
     start, end = torch.log(s[:-1, None]), torch.log(s[1:, None])
@@ -78,7 +83,7 @@ def divided_differences(nodes: list[float]) -> list[list[float]]:
     return rows
 
 
-@solver("er-sde-1", kind="sde", order=1, strong=1.0, reference=Reference(*PAPER, "Alg. 1"))
+@solver("er-sde-1", kind="sde", order=1, strong=1.0, dial=dial, reference=Reference(*PAPER, "Alg. 1"))
 def er_sde_1(problem: Problem, x: Tensor, grid: Tensor, *, phi: str = "er-sde-5") -> Iterator[Step]:
     """ER-SDE-Solver-1: y' = r y + (1 − r) D + √(σ̂'² − r²σ̂²) z for y = x/α, with r = φ(σ̂')/φ(σ̂).
 
@@ -88,7 +93,7 @@ def er_sde_1(problem: Problem, x: Tensor, grid: Tensor, *, phi: str = "er-sde-5"
     return er_sde(problem, x, grid, phi, 1)
 
 
-@solver("er-sde-2", kind="sde", order=2, strong=1.0, drift=2, reference=Reference(*PAPER, "Alg. 2"))
+@solver("er-sde-2", kind="sde", order=2, strong=1.0, drift=2, dial=dial, reference=Reference(*PAPER, "Alg. 2"))
 def er_sde_2(problem: Problem, x: Tensor, grid: Tensor, *, phi: str = "er-sde-5") -> Iterator[Step]:
     """ER-SDE-Solver-2: `er-sde-1` with D' by a backward difference; its integral is exact, not a sum of 100 rectangles."""
     return er_sde(problem, x, grid, phi, 2)
@@ -101,6 +106,7 @@ def er_sde_2(problem: Problem, x: Tensor, grid: Tensor, *, phi: str = "er-sde-5"
     claimed=3,
     strong=1.0,
     drift=2,
+    dial=dial,
     reference=Reference(*PAPER, "Alg. 3"),
     aliases=("er_sde", "sample_er_sde"),
 )

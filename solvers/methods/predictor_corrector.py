@@ -92,6 +92,7 @@ def pc(
     "annealed-langevin",
     kind="sde",
     order=None,
+    dial=lambda **options: None,
     grid="time_uniform",
     reference=Reference(
         "Song & Ermon 2019",

@@ -23,6 +23,7 @@ def extra_calls(*, K: float, N_restart: float, **_: float) -> int:
     "restart",
     kind="sde",
     order=None,
+    dial=lambda **options: None,
     calls_per_step=2,
     extra_calls_of=extra_calls,
     grid="karras",

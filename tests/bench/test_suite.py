@@ -7,6 +7,7 @@ import pytest
 from scorebench.bench.cells import plan
 from scorebench.bench.suite import Suite, load_suite, shipped_suites
 from scorebench.reference_models.errors import UsageError
+from scorebench.solvers.registry import SOLVERS
 
 GOOD = """
 name = "mine"
@@ -30,6 +31,10 @@ def write(tmp_path: Path):  # type: ignore[no-untyped-def]
 def test_shipped_suites_plan_unique_cells(name: str) -> None:
     keys = [cell.key for cell in plan(load_suite(name))]
     assert len(keys) == len(set(keys)) > 100
+
+
+def test_the_standard_suite_leaves_no_solver_out() -> None:
+    assert {entry.resolved().id for entry in load_suite("standard").solvers} == set(SOLVERS)
 
 
 def test_aliases_are_resolved_and_budgets_counted(write) -> None:  # type: ignore[no-untyped-def]

@@ -288,3 +288,21 @@ def test_bad_options_are_refused(id: str, options: dict[str, Any], message: str)
     x, grid = torch.zeros(1, 2, dtype=DOUBLE), make_grid("logsnr", model.process, 2, 1.0, 1e-3)
     with pytest.raises(UsageError, match=message):
         solve(model, find(id), grid, x, options=options, noise=Noise(0, torch.arange(1), model.shape))
+
+
+@pytest.mark.parametrize(
+    ("id", "options", "eta"),
+    [
+        ("ddim", {}, 0.0),
+        ("ddim", {"eta": 0.5}, 0.5),
+        ("sa-solver", {"tau": 0.3}, 0.3),
+        ("euler-ancestral", {}, 1.0),
+        ("er-sde-2", {"phi": "sde"}, 1.0),
+        ("er-sde-2", {"phi": "ode"}, 0.0),
+        ("er-sde-2", {}, None),  # its dial changes with σ̂
+        ("restart", {}, None),
+        ("heun", {}, 0.0),
+    ],
+)
+def test_the_dial_that_rows_carry(id: str, options: dict[str, Any], eta: float | None) -> None:
+    assert find(id).eta(options) == eta
