@@ -4,10 +4,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 DEMO := results/demo
+SITE := OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -E -q -d build/doctrees docs build/docs
 ASV := cd .asv/quick && HOME="$$PWD" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ../../$(BIN)/asv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench baseline certificates peers mutants nightly clean
+.PHONY: help demo test lint format bench baseline certificates peers mutants docs guide nightly clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,7 +60,18 @@ peers: .venv/.installed ## install k-diffusion's samplers and what they need, an
 mutants: .venv/.installed ## plant the listed bugs one by one, and see that certificates catch them
 	$(BIN)/python -m scorebench.bench.certificates.hunt
 
-nightly: lint test certificates mutants ## all checks, then the standard suite and its report in results/local
+.venv/.docs: .venv/.installed
+	$(PIP) install -c constraints.txt -e '.[docs]'
+	touch $@
+
+docs: .venv/.docs ## build the site in build/docs; pages of the guide run when they have changed (GUIDE_CACHE keeps the rest)
+	$(SITE)
+	@echo "open build/docs/index.html"
+
+guide: .venv/.docs ## the same, and run every page of the guide
+	$(SITE) -D nb_execution_mode=force
+
+nightly: lint test certificates mutants guide ## all checks, then the standard suite and its report in results/local
 	$(BIN)/scorebench run standard
 	$(BIN)/scorebench report --out results/local/report
 

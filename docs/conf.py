@@ -1,0 +1,138 @@
+"""The site, built by `make docs`: pages of the guide are Python scripts that run as they are built; nothing needs a network."""
+
+import os
+import pkgutil
+import re
+import sys
+from collections.abc import Callable
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import ziamath
+from docutils import nodes
+from math_core import LatexError, LatexToMathML
+from myst_nb.sphinx_ import NbMetadataCollector
+from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util import logging
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+from bibliography import bibliography  # noqa: E402
+
+LIMIT = 270  # seconds: a page is meant to take 90 on two quiet cores
+PACKAGES = ("reference_models", "solvers", "bench", "reports")
+log = logging.getLogger(__name__)
+
+project, author, release = "scorebench", "the scorebench authors", metadata.version("scorebench")
+project_copyright = author
+extensions = ["sphinx.ext.autodoc", "myst_nb"]
+exclude_patterns = ["conf.py", "bibliography.py", "example_*.py"]
+default_role = "code"  # docstrings name things in single backticks
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]  # types of signatures are shown, not linked
+myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True
+autodoc_typehints = "signature"
+
+html_theme, html_title = "furo", "scorebench"
+html_static_path, html_css_files = ["static", str(Path(ziamath.__file__).parent / "fonts")], ["site.css"]
+html_show_sphinx = html_copy_source = False
+html_math_renderer = "mathml"
+
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_execution_mode = "cache"  # a page runs again when its code cells have changed; `make guide` forces every one
+nb_execution_cache_path = os.environ.get("GUIDE_CACHE", str(HERE.parent / "build/guide-cache"))
+nb_execution_timeout = LIMIT
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+nb_merge_streams = True
+
+# What the kernels of the pages see: this environment's commands first, one thread.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", COLUMNS="100", NO_COLOR="1")
+
+LATEX = LatexToMathML(fancy_error=False)
+
+
+def mathml(display: bool) -> Callable[[Any, Any], None]:
+    """A visitor that turns a formula into MathML, which browsers draw without a script; an unknown command is a warning."""
+
+    def visit(self: Any, node: Any) -> None:
+        try:
+            self.body.append(LATEX.convert_with_local_state(node.astext(), displaystyle=display))
+        except LatexError as error:
+            log.warning("formula %r: %s", node.astext(), error, location=node)
+        raise nodes.SkipNode
+
+    return visit
+
+
+def modules(package: str) -> str:
+    """The reference of every module of a package, from its docstrings."""
+    root = import_module(f"scorebench.{package}")
+    found = [m.name for m in pkgutil.walk_packages(root.__path__, f"scorebench.{package}.") if not m.ispkg]
+    return "\n".join(f"## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n" for name in sorted(found))
+
+
+def generated(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Appends what is generated to the pages that are."""
+    if docname == "bibliography":
+        source[0] += bibliography()
+    if docname.startswith("api/") and docname != "api/index":
+        source[0] += modules(docname.removeprefix("api/"))
+
+
+def plain(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Docstrings are plain text: indented paragraphs stay as they stand, and asterisks, bars and so on mean nothing."""
+    out: list[str] = []
+    for paragraph in "\n".join(lines).split("\n\n"):
+        rows = paragraph.split("\n")
+        if any(row.startswith(" ") for row in rows):
+            out += ["::", "", *(f"   {row}" for row in rows), ""]
+        else:
+            out += [*(re.sub(r"([*|\\]|_(?=\W))", r"\\\1", row) for row in rows), ""]
+    lines[:] = out
+
+
+def notebooks() -> None:
+    """The pages as notebooks, for readers without jupytext."""
+    folder = HERE.parent / "build/notebooks"
+    folder.mkdir(parents=True, exist_ok=True)
+    for page in (HERE / "guide").glob("*.py"):
+        jupytext.write(jupytext.read(page), folder / f"{page.stem}.ipynb")
+
+
+def time_spent(app: Sphinx, env: BuildEnvironment) -> None:
+    """A page that took longer than LIMIT is a warning, so an error."""
+    for docname in sorted(env.found_docs):
+        data = NbMetadataCollector.get_exec_data(env, docname)
+        if data is not None and data["runtime"] is not None:
+            log.info("%s: %.1f s", docname, data["runtime"])
+            if data["runtime"] > LIMIT:
+                log.warning("%s ran for %.0f s, limit %d s", docname, data["runtime"], LIMIT)
+
+
+REMOTE = re.compile(
+    r"<(?:script|img|link|iframe|source)[^>]*?(?:src|href)=[\"'](?:https?:)?//[^\"']*|@import\s+url\(.?http"
+)
+
+
+def loads_nothing(app: Sphinx, error: Exception | None) -> None:
+    """A page that would load something from elsewhere to be shown is a warning, so an error."""
+    for page in sorted(Path(app.outdir).rglob("*.html")) if error is None else []:
+        for found in REMOTE.findall(page.read_text(encoding="utf-8")):
+            log.warning("%s loads from elsewhere: %s", page.relative_to(app.outdir), found)
+
+
+def setup(app: Sphinx) -> None:
+    notebooks()
+    app.add_html_math_renderer("mathml", (mathml(False), None), (mathml(True), None))
+    app.connect("source-read", generated)
+    app.connect("autodoc-process-docstring", plain)
+    app.connect("env-updated", time_spent)
+    app.connect("build-finished", loads_nothing)
