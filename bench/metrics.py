@@ -62,7 +62,7 @@ class Metrics:
         wanted, rows, message = sorted({*self.wanted, *others}), list[Json](), ""
         if kept["status"] == "ok":
             try:
-                rows = [row for row in self._rows(cell, kept) if row["metric"] in wanted]
+                rows = [row for row in self._rows(cell, kept, wanted) if row["metric"] in wanted]
             except Unwritable:
                 raise
             except Exception as error:
@@ -73,7 +73,7 @@ class Metrics:
         body = {"metric_key": self.key(cell, kept), "wanted": wanted, "rows": rows, "message": message}
         self.store.write_json(f"metrics/{cell.key}.json", body)
 
-    def _rows(self, cell: Cell, kept: Json) -> list[Json]:
+    def _rows(self, cell: Cell, kept: Json, wanted: list[str]) -> list[Json]:
         arrays, n = self.store.arrays(cell.key, kept), cell.config["n"]
         match cell.config["pass"]:
             case "time":
@@ -83,7 +83,7 @@ class Metrics:
                 nll = -(arrays["log_p"] / prod(cell.model.shape) + offset) / log(2)
                 return likelihood_rows(arrays["error"], nll)
         rows = error_rows(arrays["error"]) if "error" in arrays else []
-        sides = self._sides(cell)
+        sides = self._sides(cell) if {"fid", "excess_fid"}.intersection(wanted) else None
         if sides is not None and n > 2 * sides.real.shape[1]:
             fid = jackknifed_frechet(arrays["features"], sides.real)
             rows += fid_rows(cell.extractor.name, fid, sides.reference, sides.floor)

@@ -73,7 +73,7 @@ class Watch:
     def _follow(self, pipe: Connection) -> str | None:
         """Hear a child out; None when it has ended by itself."""
         limit = self.run.orders.limit
-        while pipe.poll(limit * max(1, len(self.hand)) or None):
+        while pipe.poll(limit * len(self.hand) or None):  # nothing in hand: it starts, or it ends
             try:
                 message = pipe.recv()
             except EOFError:

@@ -6,6 +6,7 @@ A folder holds `config.json` (architecture, process, parameterisation, data set)
 
 import hashlib
 import json
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +52,29 @@ def build_unet(architecture: dict[str, Any]) -> nn.Module:
     return Patched(unet) if patched else unet
 
 
+class Lazy:
+    """A network that is built when it is first needed: diffusers takes longer to import than a finished suite to check."""
+
+    def __init__(self, network: nn.Module | Callable[[], nn.Module]) -> None:
+        self._made = network
+        self._place: tuple[torch.dtype, torch.device | str] | None = None
+        if isinstance(network, nn.Module):
+            network.eval().requires_grad_(False)
+
+    @property
+    def network(self) -> nn.Module:
+        if not isinstance(self._made, nn.Module):
+            self._made = self._made().eval().requires_grad_(False)
+            if self._place is not None:
+                self.to(*self._place)
+        return self._made
+
+    def to(self, dtype: torch.dtype, device: torch.device | str) -> None:
+        self._place = dtype, device
+        if isinstance(self._made, nn.Module):
+            nn.Module.to(self._made, device=device, dtype=dtype)  # not diffusers' own, which warns
+
+
 class NetworkModel:
     """A network that predicts what its parameterisation says, as the denoiser D(x, t) of its process.
 
@@ -61,7 +85,7 @@ class NetworkModel:
     def __init__(
         self,
         name: str,
-        network: nn.Module,
+        network: nn.Module | Callable[[], nn.Module],
         process: Process,
         parameterisation: Parameterisation,
         shape: tuple[int, ...],
@@ -71,10 +95,15 @@ class NetworkModel:
         null: int | None = None,
         guidance: float = 1.0,
     ) -> None:
-        self.name, self.network, self.process = name, network.eval().requires_grad_(False), process
+        self.name, self.process = name, process
+        self._lazy = Lazy(network)
         self.parameterisation, self.shape, self.digest, self.data = parameterisation, shape, digest, data
         self.label, self.null, self.guidance = label, null, guidance
         self.trained = process
+
+    @property
+    def network(self) -> nn.Module:
+        return self._lazy.network
 
     def under(self, process: Process) -> "NetworkModel":
         """The same denoiser as a model of another process, by the change of variables x/α at equal σ/α.
@@ -123,7 +152,7 @@ class NetworkModel:
         return cast(Tensor, null + self.guidance * (conditional - null))
 
     def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> "NetworkModel":
-        nn.Module.to(self.network, device=device, dtype=dtype)  # not diffusers' own, which warns
+        self._lazy.to(dtype, device)
         return self
 
 
@@ -173,16 +202,20 @@ def label_and_guidance(address: str, options: dict[str, str], classes: int | Non
 
 
 def load_network(folder: Path, name: str, options: dict[str, str] | None = None) -> NetworkModel:
-    """The network of a weights folder; a labelled one takes `label` and `guidance`, by default the label that stands for none.
+    """The network of a weights folder, built when first called; a labelled one takes `label` and `guidance`.
 
-    UsageError when a file is missing or broken, the digest differs, or an option does not fit.
+    By default the label is the one that stands for none. UsageError when a file is missing or broken, the digest differs, or an option does not fit.
     """
     from safetensors.torch import load_file
 
     digest = check_digest(folder, name)
     config = json.loads((folder / "config.json").read_text())
-    network = build_unet(config["architecture"])
-    network.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+
+    def network() -> nn.Module:
+        built = build_unet(config["architecture"])
+        built.load_state_dict({k: v.float() for k, v in load_file(folder / "model.safetensors").items()})
+        return built
+
     process = make_process(config["process"]["name"], **config["process"].get("parameters", {}))
     classes = config["architecture"].get("num_class_embeds")
     label, guidance = label_and_guidance(name, options or {}, classes)
