@@ -204,7 +204,8 @@ def label_and_guidance(address: str, options: dict[str, str], classes: int | Non
 def load_network(folder: Path, name: str, options: dict[str, str] | None = None) -> NetworkModel:
     """The network of a weights folder, built when first called; a labelled one takes `label` and `guidance`.
 
-    By default the label is the one that stands for none. UsageError when a file is missing or broken, the digest differs, or an option does not fit.
+    By default the label is the one that stands for none. UsageError when a file is missing or broken, the digest differs,
+    or an option does not fit.
     """
     from safetensors.torch import load_file
 
