@@ -71,6 +71,9 @@ docs: .venv/.docs ## build the site in build/docs; pages of the guide run when t
 guide: .venv/.docs ## the same, and run every page of the guide
 	$(SITE) -D nb_execution_mode=force
 
+trials: .venv/.installed ## kill, interrupt and double runs, fill a disk, flip bits, and see that nothing is lost
+	$(BIN)/python -m scorebench.bench.trials
+
 nightly: lint test certificates mutants guide ## all checks, then the standard suite and its report in results/local
 	$(BIN)/scorebench run standard
 	$(BIN)/scorebench report --out results/local/report

@@ -1,41 +1,23 @@
-"""The command doctor: what this installation can do, and what mends it."""
+"""The command doctor: what this installation can do, what is amiss, and what mends it."""
 
-from collections.abc import Callable
-from typing import Any
+from rich.table import Table
 
-from .shared import app, print_facts
+from .shared import app, console
+
+SAID = {"ok": "", "note": "note", "fails": "FAILS"}
 
 
 @app.command()
-def doctor() -> None:
-    """Say what this installation can do, and name the cause where it cannot."""
-    import torch
+def doctor() -> int:
+    """Say what was found, what it affects and the command that mends it. Exit code 1 when something fails."""
+    from scorebench.bench.checkup import examine
 
-    from scorebench.bench.provenance import machine
-    from scorebench.reference_models import torchvision_repair
-    from scorebench.reference_models.addresses import load_model, shipped
-
-    lines: dict[str, Any] = {"machine": machine(), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    lines["CUDA"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none: CPU only"
-    needed = torchvision_repair.needed()
-    lines["torchvision"] = (
-        "CUDA build beside CPU torch: its two operators are declared for it" if needed else "no repair needed"
-    )
-    lines["torch-fidelity"] = _try(_import_fidelity)
-    lines.update({f"model {name}": _try(lambda n=name: load_model(n)) for name in shipped()})  # type: ignore[misc]
-    print_facts(lines)
-
-
-def _import_fidelity() -> None:
-    from scorebench.reference_models.torchvision_repair import repair
-
-    repair()
-    import torch_fidelity  # noqa: F401
-
-
-def _try(work: Callable[[], object]) -> str:
-    try:
-        work()
-    except Exception as error:
-        return f"FAILS: {error}"
-    return "works"
+    found = list(examine())
+    table = Table(show_header=False, box=None)
+    for row in found:
+        table.add_row(row.what, SAID[row.state], row.found)
+        for line in (row.affects and f"affects {row.affects}", row.mend and f"mend: {row.mend}"):
+            if line:
+                table.add_row("", "", line)
+    console.print(table)
+    return int(any(row.state == "fails" for row in found))
