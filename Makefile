@@ -8,7 +8,7 @@ SITE := OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -E -q -d build/doc
 ASV := cd .asv/quick && HOME="$$PWD" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ../../$(BIN)/asv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench baseline certificates peers mutants docs guide nightly clean
+.PHONY: help demo test lint format bench baseline certificates peers mutants trials docs guide nightly clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
