@@ -22,12 +22,12 @@ Cell = tuple[str, str]  # kind and text
 
 
 def cells(page: Path) -> list[Cell]:
-    """The cells of a page in jupytext's percent format: markdown, bash or code, without comment signs where they have them."""
+    """The cells of a page in jupytext's percent format: markdown without its comment signs, or code."""
     _, *parts = re.split(r"^# %%", page.read_text(), flags=re.MULTILINE)
     found = []
     for part in parts:
         head, _, body = part.partition("\n")
-        kind = "markdown" if "[markdown]" in head else "bash" if 'language="bash"' in head else "code"
+        kind = "markdown" if "[markdown]" in head else "code"
         plain = body if kind == "code" else re.sub(r"^# ?", "", body, flags=re.MULTILINE)
         found.append((kind, plain.strip()))
     return found

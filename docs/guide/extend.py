@@ -20,6 +20,7 @@
 # %%
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -30,15 +31,26 @@ import scorebench.solvers
 
 os.chdir(Path(scorebench.solvers.__path__[0]).resolve().parent)  # the root of the clone
 shutil.rmtree("build/guide", ignore_errors=True)
+os.environ.pop("FORCE_COLOR", None)  # which notebooks set, as if they were terminals
 began = time.monotonic()
+
+
+def sh(commands):
+    """Run lines of bash, show what they print, and stop at the first that fails."""
+    done = subprocess.run(["bash", "-e"], input=commands, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    print(done.stdout)
+    assert done.returncode == 0, f"exit code {done.returncode}"
+
 
 # %% [markdown]
 # ## A solver is one function
 #
 # It is a generator over a grid of times, with its facts in a decorator. Here is a whole one, Euler's method in $t$:
 
-# %% language="bash"
-# cat docs/example_solver.py
+# %%
+sh("""
+cat docs/example_solver.py
+""")
 
 # %% [markdown]
 # - `problem.velocity`, `denoise`, `eps` and `score` each cost one network call, and are counted.
@@ -49,8 +61,10 @@ began = time.monotonic()
 #
 # The certificate measures what the decorator claims, and looks at what nobody claims but everybody relies on:
 
-# %% language="bash"
-# scorebench certify --plugin docs/example_solver.py --out build/guide/certificates --workers 1
+# %%
+sh("""
+scorebench certify --plugin docs/example_solver.py --out build/guide/certificates --workers 1
+""")
 
 # %% [markdown]
 # The exit code is 1 when a claim fails. The last line says whether the registry has the same map already, under another name:
@@ -61,19 +75,23 @@ began = time.monotonic()
 #
 # `--solver` beside a suite narrows it to the solvers named, or adds those that it lacks; `--model` and `--budget` likewise:
 
-# %% language="bash"
-# scorebench run quick --plugin docs/example_solver.py \
-#     --solver my-euler --solver euler --solver dpmpp-2m --model exact:gmm --budget 10 --budget 20 \
-#     --store build/guide/store 2> /dev/null
-# scorebench report --store build/guide/store --out build/guide/report
+# %%
+sh(r"""
+scorebench run quick --plugin docs/example_solver.py \
+    --solver my-euler --solver euler --solver dpmpp-2m --model exact:gmm --budget 10 --budget 20 \
+    --store build/guide/store
+scorebench report --store build/guide/store --out build/guide/report
+""")
 
 # %% [markdown]
 # A cell that has been measured is never measured again. Ask for the same, and nothing is left to do:
 
-# %% language="bash"
-# scorebench run quick --plugin docs/example_solver.py \
-#     --solver my-euler --solver euler --solver dpmpp-2m --model exact:gmm --budget 10 --budget 20 \
-#     --store build/guide/store 2> /dev/null
+# %%
+sh(r"""
+scorebench run quick --plugin docs/example_solver.py \
+    --solver my-euler --solver euler --solver dpmpp-2m --model exact:gmm --budget 10 --budget 20 \
+    --store build/guide/store
+""")
 
 # %% [markdown]
 # ## Read the report
@@ -81,8 +99,10 @@ began = time.monotonic()
 # `build/guide/report/report.html` is one page that loads nothing from elsewhere; `report.md` is the same for a terminal, and
 # the tables are CSV files beside it. The table of the best comes first:
 
-# %% language="bash"
-# sed -n '/^## The best/,/^!\[/p' build/guide/report/report.md | grep '|'
+# %%
+sh(r"""
+sed -n '/^## The best/,/^!\[/p' build/guide/report/report.md | grep '|'
+""")
 
 # %%
 summary = pd.read_csv("build/guide/report/summary.csv").query("`pass` == 'sample'")
@@ -102,9 +122,11 @@ summary[["solver", "grid", "budget", "nfe_mean", "error_median", "error_median l
 #
 # Anything with a `denoise(x, t)` is a model. A network of yours takes ten lines, which say how it is fed and read:
 
-# %% language="bash"
-# cat docs/example_model.py
-# scorebench models python:docs/example_model.py:my_model
+# %%
+sh("""
+cat docs/example_model.py
+scorebench models python:docs/example_model.py:my_model
+""")
 
 # %% [markdown]
 # The address goes wherever a model is named: `--model python:docs/example_model.py:my_model`. A model that is itself the truth
@@ -112,21 +134,25 @@ summary[["solver", "grid", "budget", "nfe_mean", "error_median", "error_median l
 #
 # ## A suite is a small file
 
-# %% language="bash"
-# cat > build/guide/mine.toml <<'TOML'
-# name = "mine"
-# about = "Two solvers on a Gaussian, whose trajectories are closed-form"
-# budgets = [5, 10]
-# models = [{ address = "exact:gaussian", n = 128 }]
-# solvers = [{ id = "ddim" }, { id = "dpmpp-2m" }]
-# TOML
-# scorebench run build/guide/mine.toml --store build/guide/store 2> /dev/null
+# %%
+sh("""
+cat > build/guide/mine.toml <<'TOML'
+name = "mine"
+about = "Two solvers on a Gaussian, whose trajectories are closed-form"
+budgets = [5, 10]
+models = [{ address = "exact:gaussian", n = 128 }]
+solvers = [{ id = "ddim" }, { id = "dpmpp-2m" }]
+TOML
+scorebench run build/guide/mine.toml --store build/guide/store
+""")
 
 # %% [markdown]
 # Whatever is misspelt is answered in one line, with the nearest valid choice and exit code 2, before anything is written:
 
-# %% language="bash"
-# ! scorebench run quick --solver dpmpp-2n --store build/guide/nothing 2>&1
+# %%
+sh("""
+! scorebench run quick --solver dpmpp-2n --store build/guide/nothing
+""")
 
 # %% [markdown]
 # ## The picture

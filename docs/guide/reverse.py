@@ -267,14 +267,15 @@ score = -0.8 / std
 slope = -0.5 * 1.2 - 0.5 * score
 state = 1.2 - 0.05 * slope
 print(f"retention {retention:.4f}, σ {std:.4f}, score {score:.4f}, slope {slope:.4f}, next state {state:.4f}")
+rounded = -0.5 * 1.2 + 0.5 * 1.27
+print(f"with the score cut to two digits: slope {rounded:.3f}")
 
 # %% [markdown]
-# (With numbers rounded on the way, the score becomes −1.27 and the slope 0.035: four digits need four digits.)
+# The slope is the small difference of two large numbers: with the score cut to two digits it loses 7 %.
 #
 # ## The picture
 
 # %% tags=["hide-input"]
-print(f"rounded on the way: slope {-0.5 * 1.2 + 0.5 * 1.27:.3f}")
 figure = plt.figure(figsize=(10, 6.4), layout="constrained")
 top, bottom = figure.subfigures(2, 1, height_ratios=(1.15, 1))
 panels = top.subplots(1, 6, width_ratios=(3, 1) * 3, sharey=True)
@@ -329,4 +330,5 @@ for eta in DIALS[1:]:
 assert roughness[0.0] < 0.05
 assert max(same.values()) < 2e-3, "every dial reverses the density"
 assert abs(left[0.0] / before - 1) < 0.01 and left[1.0] < 0.02 * before and left[1.0] < left[0.5] < left[0.0]
+assert round(1 - rounded / slope, 2) == 0.07, "a score cut to two digits costs 7 % of the slope"
 assert [round(n, 4) for n in (retention, std, score, slope, state)] == [0.7788, 0.6273, -1.2754, 0.0377, 1.1981]

@@ -100,7 +100,7 @@ print("least mean squared error of ε:", ", ".join(f"{floor:.3f} at t = {t}" for
 
 # %%
 LAM_LOW, LAM_HIGH = float(process.lam(torch.tensor(1.0))), 4.5
-STEPS, BATCH = 1200, 256
+STEPS, BATCH = 1500, 256
 
 
 class Network(nn.Module):
@@ -134,7 +134,7 @@ def learn(kind):
     """A network that predicts `kind`, and its losses."""
     torch.manual_seed(0)
     network, losses = Network(), []
-    optimiser = torch.optim.Adam(network.parameters(), 3e-3)
+    optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     for _ in range(STEPS):
         lam = LAM_LOW + (LAM_HIGH - LAM_LOW) * torch.rand(BATCH, generator=random, dtype=torch.float64)
@@ -293,13 +293,15 @@ for axis, shown, title in ((left, "epsilon", "error of ε"), (right, "x0", "erro
     for kind, colour in zip(KINDS, COLOURS, strict=False):
         axis.semilogy(grid, errors[kind, shown], color=colour, label={"epsilon": "ε", "x0": "x₀"}.get(kind, kind))
     axis.set(title=title + ", root mean square", xlabel="λ    (much noise → little noise)")
+    axis.yaxis.set_major_formatter("{x:g}")
 right.legend(title="learned", frameon=False, ncols=2)
 plt.show()
 
 # %% [markdown]
 # *Above: the score times σ, exact (grey) and of the network that learned v (orange), over the exact density.* They agree
-# wherever there is density to learn from. *Below: the same four networks, read as ε and as clean data.* What is learned decides
-# where the errors are: ε wins on the left of the left panel, x₀ on the left of the right one, and v is never far from the best.
+# best where there is density to learn from. *Below: the same four networks, read as ε and as clean data.* Where there is much
+# noise the network of x₀ is best, and those of ε and of the score are useless for $D$; where there is little it is the worst; v
+# is good at both ends. In between all four are equally far from the truth: there the density is hard, whatever it is called.
 #
 # ## Checks
 
