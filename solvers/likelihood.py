@@ -89,7 +89,7 @@ def log_likelihood(
         latents, integral, causes = _with_column(problem, info, grid, x, options, tolerance)
     else:
         latents, integral, causes = _by_quadrature(problem, info, grid, x, options, kind)
-    log_p = _log_prior(model, grid, latents, prior) + _scale(model, grid) + integral
+    log_p = assemble(model, grid, latents, integral, prior)
     assert problem.products is not None
     why = _causes(model, log_p, latents, causes)
     return LogLikelihood(log_p, latents, problem.count, problem.products, trace, kind, why)
@@ -190,21 +190,20 @@ def _tolerances(
     return vectors
 
 
-def _scale(model: Model, grid: Tensor) -> float:
-    """d log(α_T/α_0), or d log(σ_T/σ_0) in signal form."""
-    p = model.process
+def assemble(model: Model, grid: Tensor, latents: Tensor, integral: Tensor, prior: Prior = "gaussian") -> Tensor:
+    """log p at grid[0] in nats (b,), float64 on the host: the prior at the latents, the change of scale, and ∫ q dλ (b,).
+
+    The change of scale is d log(α_T/α_0), or d log(σ_T/σ_0) in signal form.
+    """
+    p, d, x = model.process, math.prod(model.shape), latents.double().cpu()
     scale = torch.log(p.sigma(grid)) if p.signal_form else p.log_alpha(grid)
-    return math.prod(model.shape) * float(scale[-1] - scale[0])
-
-
-def _log_prior(model: Model, grid: Tensor, latents: Tensor, prior: Prior) -> Tensor:
-    """log density of the latents in nats (b,), float64 on the host."""
-    x = latents.double().cpu()
     if prior == "exact":
         assert isinstance(model, ExactModel)
-        return model.log_prob(x, grid[-1])
-    s, d = model.process.prior_std, math.prod(model.shape)
-    return -0.5 * ((x.flatten(1) / s) ** 2).sum(1) - d * (0.5 * math.log(2 * math.pi) + math.log(s))
+        log_prior = model.log_prob(x, grid[-1])
+    else:
+        z = x.flatten(1) / p.prior_std
+        log_prior = -0.5 * (z**2).sum(1) - d * (0.5 * math.log(2 * math.pi) + math.log(p.prior_std))
+    return log_prior + d * float(scale[-1] - scale[0]) + integral
 
 
 def _causes(model: Model, log_p: Tensor, latents: Tensor, causes: list[str]) -> tuple[str, ...]:
