@@ -9,6 +9,7 @@ A class alone means its method: what its defaults do at the end of the grid (`lo
 where the name says it, and stands in what `diffusers_of` gives back.
 """
 
+import inspect
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -97,6 +98,7 @@ def cost_rule(info: SolverInfo) -> str:
 def describe(info: SolverInfo) -> dict[str, str | list[str]]:
     """All about one method for a reader: update, facts, what it is called where, and where it was published."""
     facts, reference = info.facts(), info.reference
+    _, *notes = (inspect.getdoc(info.method) or "").split("\n\n")
     order = "none" if info.order is None else str(info.order)
     if info.order is not None and info.self_started != info.order:
         order += f", {info.self_started} from a cold start"
@@ -107,6 +109,7 @@ def describe(info: SolverInfo) -> dict[str, str | list[str]]:
     told: dict[str, str | list[str]] = {
         "solver": info.id,
         "update": facts["about"],
+        **({"notes": " ".join(" ".join(notes).split())} if notes else {}),
         "kind": "stochastic" if info.kind == "sde" else "deterministic",
         "weak order" if info.kind == "sde" else "order": order,
         "cost": cost_rule(info),

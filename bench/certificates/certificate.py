@@ -62,7 +62,7 @@ def certify(info: SolverInfo, options: dict[str, Any] | None = None, seed: int =
 def certify_foreign(address: str, seed: int = 0) -> Certificate:
     """Measure the orders of another library's sampler, and say which registered method it equals."""
     library = address.partition(":")[0]
-    wanted = (foreign_orders, equals, own_grid, checks.cost, checks.batches, reads)
+    wanted = (foreign_orders, tolerances, equals, own_grid, checks.cost, checks.batches, reads)
     found = tuple(_verdicts(foreign(address), {}, seed, wanted))
     return Certificate(address, {}, f"{library} {version(library)}", found)
 
@@ -105,7 +105,7 @@ def orders(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Ver
 
 def tolerances(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """Of an adaptive deterministic method: that its error falls in proportion to the tolerance that it is given."""
-    if not info.adaptive or info.stochastic(options) or ":" in info.id:
+    if not info.adaptive or info.stochastic(options):
         return
     for process in ("flow", *PROCESSES):
         found = observe_tolerances(info, process, options, seed)
@@ -152,6 +152,8 @@ def kept(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdi
 
 def foreign_orders(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """Orders of another library's sampler; many step in float32, so the grids are coarser."""
+    if info.adaptive:
+        return
     what = "order of the drift" if info.stochastic(options) else "order"
     ladder = (9, 18, 36, 72, 144) if "Singlestep" in info.id else (8, 16, 32, 64, 128)
     least = info.order or 0

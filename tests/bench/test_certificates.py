@@ -117,6 +117,9 @@ def test_a_scheduler_as_a_pipeline_stores_it(tmp_path: Path) -> None:
         ("diffusers:DDIMScheduler?clip=true", "unknown flag of DDIMScheduler 'clip'"),
         ("diffusers:nowhere.json", "no file nowhere.json"),
         ("k-diffusion:dpmpp_2n", "did you mean dpmpp_2m"),
+        ("scipy:RK54", "did you mean RK45"),
+        ("torchsde:heun", "unknown integrator"),
+        ("difusers:DDIMScheduler", "did you mean diffusers"),
     ],
 )
 def test_bad_addresses(address: str, message: str) -> None:
