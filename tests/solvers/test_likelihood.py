@@ -16,7 +16,7 @@ from scorebench.solvers.drive import solve
 from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid
 from scorebench.solvers.likelihood import Quadrature, log_likelihood
-from scorebench.solvers.noise import Noise, probes
+from scorebench.solvers.noise import Noise
 from scorebench.solvers.problem import Count
 from scorebench.solvers.registry import find
 from scorebench.solvers.trace import Trace
@@ -38,17 +38,17 @@ def error(model: Model, id: str, steps: int, **options: float) -> tuple[float, C
     return float((result.log_p - truth).abs().mean()) / math.prod(model.shape) / math.log(2), result.count
 
 
-@pytest.mark.parametrize("id", ["dpm-solver-3", "euler-t", "exp-ab3", "rk45", "unipc-3"])
+@pytest.mark.parametrize("id", ["euler-t", "exp-ab3", "rk45", "unipc-3"])
 def test_converges_to_the_exact_density_on_every_process(id: str, mixture: Model) -> None:
-    """To 0.005 bits/dim of prior mismatch, or to where a first-order method has come in 100 steps."""
-    options = {"rtol": 1e-5, "atol": 1e-6} if SOLVERS[id].adaptive else {}
-    found, count = error(mixture, id, 100, **options)
-    assert found < (0.5 if SOLVERS[id].order == 1 else 0.006)
+    """To 0.005 bits/dim of prior mismatch, or to where a first-order method has come in 80 steps."""
+    options = {"rtol": 1e-5, "atol": 1e-5} if SOLVERS[id].adaptive else {}
+    found, count = error(mixture, id, 80, **options)
+    assert found < (0.6 if SOLVERS[id].order == 1 else 0.006)
     assert count.vjps == 0
 
 
 @cache
-def slope(id: str, quadrature: Quadrature, coarse: int = 64, fine: int = 128) -> float:
+def slope(id: str, quadrature: Quadrature, coarse: int = 48, fine: int = 96) -> float:
     """Of the error of log p between two grids from t = 0.2 to 0.8 of the flow, both densities exact, the column's start cold."""
     model, before = trajectory.mixture("vp"), 3 if quadrature != "column" else 0
     p = model.process
@@ -65,12 +65,12 @@ def slope(id: str, quadrature: Quadrature, coarse: int = 64, fine: int = 128) ->
 
 @pytest.mark.parametrize("id", FIXED)
 def test_log_p_converges_with_the_order_of_the_solver(id: str) -> None:
-    """Up to the spline's four, from 64 to 128 steps, or from 128 to 256 where the next order still shows."""
+    """Up to the spline's four, from 48 to 96 steps, or from 128 to 256 where the next order still shows."""
     expected = min(SOLVERS[id].order or 0, 4) - 0.2
     assert slope(id, "spline") > expected or slope(id, "spline", 128, 256) > expected
 
 
-@pytest.mark.parametrize("id", ["dpmpp-2m", "euler", "unipc-2", "unipc-3"])
+@pytest.mark.parametrize("id", ["heun", "unipc-2"])
 def test_the_polynomial_of_the_solvers_own_order_keeps_it(id: str) -> None:
     expected = min(SOLVERS[id].order or 0, 4) - 0.2
     assert slope(id, "polynomial") > expected or slope(id, "polynomial", 128, 256) > expected
@@ -82,14 +82,14 @@ def test_log_p_as_a_state_column_converges_with_the_order_of_the_solver(id: str)
     assert slope(id, "column") > (SOLVERS[id].self_started or 0) - 0.2
 
 
-@pytest.mark.parametrize("id", ["dpm-solver-3", "exp-ab3", "unipc-2"])
+@pytest.mark.parametrize("id", ["exp-ab3", "unipc-2"])
 def test_log_p_converges_at_image_scale(id: str) -> None:
     """On 784 dimensions from t = 0.2 to 0.8, both densities exact, from a cold start."""
     model = load_model("exact:ppca-fashion")
     assert isinstance(model, ExactModel)
     p, found = model.process, []
     t = torch.tensor(0.2, dtype=DOUBLE)
-    x0, noise = images(model, 4, 0, DOUBLE), Noise(0, torch.arange(4), model.shape).latents()
+    x0, noise = images(model, 3, 0, DOUBLE), Noise(0, torch.arange(3), model.shape).latents()
     x = p.alpha(t) * x0 + p.sigma(t) * noise
     for steps in (16, 32):
         result = log_likelihood(model, find(id), make_grid("logsnr", p, steps, 0.2, 0.8), x, prior="exact")
@@ -117,9 +117,9 @@ def test_no_sample_depends_on_its_company(id: str) -> None:
     p, x = model.process, images(model, 3, 0, DOUBLE)
     x[1] = torch.nan
     grid = make_grid("logsnr", p, 6, p.t_min_likelihood, p.t_max)
-    trace = Trace("gaussian", 2)
-    together = log_likelihood(model, SOLVERS[id], grid, x, trace=trace)
-    alone = log_likelihood(model, SOLVERS[id], grid, x[2:], trace=trace, indices=torch.tensor([2]))
+    trace, options = Trace("gaussian", 2), {"rtol": 0.03, "atol": 0.03} if SOLVERS[id].adaptive else {}
+    together = log_likelihood(model, SOLVERS[id], grid, x, trace=trace, options=options)
+    alone = log_likelihood(model, SOLVERS[id], grid, x[2:], trace=trace, options=options, indices=torch.tensor([2]))
     torch.testing.assert_close(together.log_p[2:], alone.log_p, rtol=1e-9, atol=1e-9)
     assert torch.equal(together.count.evaluations[2:], alone.count.evaluations)
     assert torch.equal(together.products[2:], alone.products)
@@ -165,18 +165,6 @@ def test_prior_mismatch_is_what_remains() -> None:
     prior = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
     mismatch = prior - model.log_prob(z, end)
     torch.testing.assert_close(result.log_p - model.log_prob(x, grid[0]), mismatch, rtol=0, atol=2e-4)
-
-
-def test_network_call_is_shared_with_the_trace() -> None:
-    """n steps of a one-call method spend n + 1 calls, each with its one vector-Jacobian product; inner stages have none."""
-    model = load_model("digits-vp")
-    p, x = model.process, images(model, 2, 0, torch.float32)
-    probe = probes(0, torch.arange(2), model.shape)
-    grid = make_grid("logsnr", p, 5, p.t_min_likelihood, p.t_max)
-    count = log_likelihood(model, find("dpmpp-2m"), grid, x, probes=probe).count
-    assert (count.calls, count.vjps, int(count.evaluations.max())) == (6, 6, 6)
-    count = log_likelihood(model, find("dpm-solver-3"), grid, x, probes=probe).count
-    assert (count.calls, count.vjps) == (16, 6)
 
 
 def test_hutchinson_is_exact_for_a_trace_that_it_sees_whole() -> None:
