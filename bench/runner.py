@@ -61,6 +61,9 @@ class Orders:
     alone: frozenset[str] = frozenset()
 
 
+DEFAULT = Orders()
+
+
 @dataclass
 class Run:
     """One run in progress."""
@@ -137,9 +140,7 @@ class Run:
         return probe(cell, self.store)
 
 
-def run_suite(
-    suite: Suite, store: Store, tell: Tell = lambda event: None, orders: Orders = Orders()
-) -> Outcome:  # fmt: skip
+def run_suite(suite: Suite, store: Store, tell: Tell = lambda event: None, orders: Orders = DEFAULT) -> Outcome:
     """Finish every cell of a suite, in this process; `tell` hears of each. UsageError before anything is written."""
     cells = cells_of(suite, store)
     migrate(store, lambda line: tell(Event(line, note=True)))

@@ -177,6 +177,8 @@ def _death(process: multiprocessing.process.BaseProcess) -> str | None:
     code = process.exitcode or 0
     if code == 0:
         return None
+    if code == -signal.SIGKILL:
+        return "crashed: SIGKILL, with which the system frees memory when it runs out"
     return f"crashed: {signal.Signals(-code).name}" if code < 0 else f"crashed: exit code {code}"
 
 
