@@ -67,7 +67,7 @@ scorebench certify --plugin docs/example_solver.py --out build/guide/certificate
 """)
 
 # %% [markdown]
-# The exit code is 1 when a claim fails. The last line says whether the registry has the same map already, under another name:
+# The exit code is 1 when a claim fails. The last row says whether the registry has the same map already, under another name:
 # it does, and a new method should not. A bug that leaves the order alone, an inverted step ratio for instance, is caught by such
 # comparisons and not by orders.
 #

@@ -301,7 +301,8 @@ plt.show()
 # *Above: the score times σ, exact (grey) and of the network that learned v (orange), over the exact density.* They agree
 # best where there is density to learn from. *Below: the same four networks, read as ε and as clean data.* Where there is much
 # noise the network of x₀ is best, and those of ε and of the score are useless for $D$; where there is little it is the worst; v
-# is good at both ends. In between all four are equally far from the truth: there the density is hard, whatever it is called.
+# is good at both ends. The hump is where the
+# modes part: there the field is hard to learn, whatever it is called.
 #
 # ## Checks
 
