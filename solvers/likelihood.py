@@ -67,7 +67,7 @@ def log_likelihood(
     default 0…b−1, or `probes` (b, *d). `quadrature`: how a fixed-step method integrates q, by a cubic spline unless told;
     an adaptive one always by the column. `tolerance`: rtol, atol of an adaptive method's log-density, in nats, by default
     the same numbers as for every coordinate. `prior` "exact" takes the model's own density at grid[-1]. `start`: points of the
-    exact trajectory before grid[0], as in `solve`; the integral before them being unknown, a column starts cold.
+    exact trajectory before grid[0], as in `solve`, but not for a column, whose values there are not known.
 
     UsageError for a stochastic solver, a decreasing grid, a network without an estimator, or arguments that do not fit.
     """
@@ -75,16 +75,11 @@ def log_likelihood(
     trace = trace or Trace("closed" if probes is None else "rademacher")
     kind: Quadrature = quadrature or ("column" if info.adaptive else "spline")
     check_likelihood(model, info, grid, options, trace, kind, tolerance, prior)
-    vectors = trace.vectors(torch.arange(len(x)) if indices is None else indices, model.shape)
-    vectors = vectors if probes is None else probes[None]
-    problem = (AugmentedProblem if kind == "column" else TracedProblem)(
-        model,
-        Count(torch.zeros(len(x), dtype=torch.int64)),
-        start=start if kind != "column" else (),
-        trace=trace,
-        probes=None if vectors is None else vectors.to(x),
-        products=torch.zeros(len(x), dtype=torch.int64),
-    )
+    if probes is None:
+        vectors = trace.vectors(torch.arange(len(x)) if indices is None else indices, model.shape)
+    else:
+        vectors = probes[None]
+    problem = _problem(model, kind, x, trace, vectors, start)
     if kind == "column":
         latents, integral, causes = _with_column(problem, info, grid, x, options, tolerance)
     else:
@@ -93,6 +88,26 @@ def log_likelihood(
     assert problem.products is not None
     why = _causes(model, log_p, latents, causes)
     return LogLikelihood(log_p, latents, problem.count, problem.products, trace, kind, why)
+
+
+def _problem(
+    model: Model,
+    quadrature: Quadrature,
+    x: Tensor,
+    trace: Trace,
+    vectors: Tensor | None,
+    start: tuple[tuple[float, Tensor], ...],
+) -> TracedProblem:
+    if quadrature == "column" and start:
+        raise UsageError("a column of the integral cannot begin with points of the exact trajectory")
+    return (AugmentedProblem if quadrature == "column" else TracedProblem)(
+        model,
+        Count(torch.zeros(len(x), dtype=torch.int64)),
+        start=start,
+        trace=trace,
+        probes=None if vectors is None else vectors.to(x),
+        products=torch.zeros(len(x), dtype=torch.int64),
+    )
 
 
 def check_likelihood(
