@@ -29,6 +29,7 @@ class Event:
     new: bool = False  # whether those done were measured by this run
     hand: tuple[str, ...] | None = None  # None: as before
     note: bool = False  # a line that must not be lost
+    total: int | None = None  # how many cells there are, said first
 
 
 Tell = Callable[[Event], None]
@@ -80,15 +81,14 @@ class Run:
     def usable(self, cell: Cell) -> Json | None:
         """The kept cell if it stands, arrays and all; None when it must be measured."""
         try:
-            kept = self.store.cell(cell.key)
-            self.store.arrays(cell.key, kept)
+            kept = self.store.check(cell.key)
         except Damaged:
             return None
         return kept if cell.key in self.orders.attempted or settled(kept, self.orders.limit) else None
 
     def say_if_damaged(self, cell: Cell) -> None:
         try:
-            self.store.arrays(cell.key)
+            self.store.check(cell.key)
         except Damaged as damage:
             if self.store.has("cells", cell.key):
                 self.tell(Event(f"{damage.path} is damaged: {cell.label()} is measured anew", note=True))
@@ -142,24 +142,35 @@ class Run:
 
 def run_suite(suite: Suite, store: Store, tell: Tell = lambda event: None, orders: Orders = DEFAULT) -> Outcome:
     """Finish every cell of a suite, in this process; `tell` hears of each. UsageError before anything is written."""
+    run, cells = begin(suite, store, tell, orders)
+    finish(run, suite, cells, [cell for cell in cells if not run.finished(cell)])
+    return outcome(cells, store, len(run.new))
+
+
+def begin(suite: Suite, store: Store, tell: Tell, orders: Orders) -> tuple[Run, list[Cell]]:
+    """Plan a suite and open its store, which is brought to this schema."""
     cells = cells_of(suite, store)
+    tell(Event("", total=len(cells)))
     migrate(store, lambda line: tell(Event(line, note=True)))
     store.open_for_writing()
-    run = Run(store, Metrics(store, suite.metrics, lambda what: tell(Event(what))), tell, orders)
+    return Run(store, Metrics(store, suite.metrics, lambda what: tell(Event(what))), tell, orders), cells
+
+
+def finish(run: Run, suite: Suite, cells: list[Cell], todo: list[Cell]) -> None:
+    """Finish those cells of a suite that are still to do, and write what reports need beside them."""
+    store = run.store
     with store.shared():
         with store.claims.hold(FACTS):
-            write_facts(suite, store, cells, orders.partial)
-        todo = [cell for cell in cells if not run.finished(cell)]
+            write_facts(suite, store, cells, run.orders.partial)
         for cell in todo:
             run.say_if_damaged(cell)
         ready = {cell.key for cell in cells} - {cell.key for cell in todo}
-        tell(Event("reusing cells of this store", done=tuple(ready - orders.attempted)))
+        run.tell(Event("reusing cells of this store", done=tuple(ready - run.orders.attempted)))
         run.divide([cell for cell in todo if cell.config["pass"] != "time"])
         for panel in panels([cell for cell in todo if cell.config["pass"] == "time"]):
             run.time(panel)
         with store.claims.hold(FACTS):
             write_strips(store, cells, run.say)
-    return outcome(cells, store, len(run.new))
 
 
 def cells_of(suite: Suite, store: Store) -> list[Cell]:

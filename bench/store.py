@@ -211,12 +211,15 @@ class Store:
 
     def read_npz(self, name: str, digest: str | None = None) -> Arrays:
         """The checked arrays of a file, which has the digest (sha256) if one is given; Damaged otherwise."""
+        with np.load(io.BytesIO(self._intact(name, digest)), allow_pickle=False) as file:
+            return dict(file)
+
+    def _intact(self, name: str, digest: str | None) -> bytes:
         path = self.root / name
         content = path.read_bytes() if path.is_file() else b""
         if not is_sealed_npz(content) or digest not in (None, digest_of(content)):
             raise Damaged(path)
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return dict(file)
+        return content
 
     def reference(self, key: str) -> Arrays | None:
         """Arrays that every cell of a model needs, if the store keeps them undamaged."""
@@ -238,6 +241,12 @@ class Store:
         cell = self.read_json(f"cells/{key}.json")
         if cell["key"] != key:
             raise Damaged(self.root / "cells" / f"{key}.json")
+        return cell
+
+    def check(self, key: str) -> Json:
+        """A cell's JSON once its arrays, too, are those that were written; Damaged otherwise."""
+        cell = self.cell(key)
+        self._intact(f"cells/{key}.npz", cell["npz_sha256"])
         return cell
 
     def arrays(self, key: str, cell: Json | None = None) -> Arrays:

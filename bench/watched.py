@@ -24,9 +24,7 @@ from scorebench.reference_models.errors import UsageError
 
 from .cells import Cell
 from .measure import Result, write
-from .metrics import Metrics
-from .migration import migrate
-from .runner import Event, Orders, Outcome, Run, Tell, cells_of, outcome, run_suite
+from .runner import Event, Orders, Outcome, Run, Tell, begin, finish, outcome, run_suite
 from .store import Store
 from .suite import Suite
 
@@ -116,12 +114,10 @@ def run_watched(
     suite: Suite, store: Store, tell: Tell, orders: Orders, prepare: Callable[[], None] = lambda: None
 ) -> Outcome:
     """As `run_suite`, with every cell's fate its own; `prepare`, picklable, registers plug-ins in the child."""
-    cells = cells_of(suite, store)
-    migrate(store, lambda line: tell(Event(line, note=True)))
-    store.open_for_writing()
-    run = Run(store, Metrics(store, suite.metrics), tell, orders)
+    run, cells = begin(suite, store, tell, orders)
     if all(run.finished(cell) for cell in cells):
-        return run_suite(suite, store, tell, orders)
+        finish(run, suite, cells, [])
+        return outcome(cells, store, 0)
     watch = Watch(suite, run, prepare)
     while (why := watch.child()) is not None:
         watch.give_up({cell.key: cell for cell in cells}, why)

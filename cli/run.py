@@ -28,7 +28,6 @@ def run(
     Runs at the same time on one store divide the cells. A cell that crashes or hangs costs itself alone.
     """
     load_solvers(plugin)
-    from scorebench.bench.cells import plan
     from scorebench.bench.runner import Event, Orders
     from scorebench.bench.store import Store
     from scorebench.bench.suite import load_suite
@@ -37,10 +36,10 @@ def run(
     chosen = load_suite(suite).select(model, solver, budget, grid)
     chosen.check()
     with progress_bar() as progress:
-        bar = progress.add_task("", total=len(plan(chosen)))
+        bar = progress.add_task("", total=0)
 
         def tell(event: Event) -> None:
-            progress.update(bar, advance=len(event.done), description=event.text)
+            progress.update(bar, advance=len(event.done), description=event.text, total=event.total)
             if event.note or (not console.is_terminal and event.text.startswith("reference")):
                 console.print(event.text, soft_wrap=True)
             elif not console.is_terminal and progress.tasks[0].completed % 50 < len(event.done):
