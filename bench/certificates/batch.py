@@ -27,9 +27,8 @@ def peers() -> list[str]:
 
 def certify_all(names: list[str], plugins: list[str], workers: int, seed: int = 0) -> Iterator[dict[str, Any]]:
     """The facts of a certificate for each registered id or foreign address, as they are done."""
-    if workers <= 1 or len(names) == 1:
-        for name in names:
-            yield _one(name, seed)
+    if len(names) == 1:
+        yield _one(names[0], seed)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_prepare, initargs=(plugins,)) as pool:
