@@ -280,7 +280,9 @@ def _write(run: Run, folder: Path) -> None:
         "shape": recipe.data.shape,
         "data": recipe.data.name,
         "architecture": run.architecture,
-        "training": {k: getattr(recipe, k) for k in ("steps", "batch", "learning_rate", "ema", "seed", "target", "start")},
+        "training": {
+            k: getattr(recipe, k) for k in ("steps", "batch", "learning_rate", "ema", "seed", "target", "start")
+        },
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     weights = {key: value.to("cpu", dtype).contiguous() for key, value in run.averaged.items()}
