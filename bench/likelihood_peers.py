@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from math import log, prod
 
 import numpy as np
@@ -97,8 +99,7 @@ def scipy_rk45(model: ExactModel, x: Tensor, trace: Trace, tolerance: float) -> 
 
 def torchdiffeq_dopri5(model: ExactModel, x: Tensor, trace: Trace, tolerance: float) -> Result:
     """The pair (x/α, integral) in σ̂ under one error norm."""
-    from torchdiffeq import odeint  # type: ignore[import-untyped]
-
+    odeint = import_module("torchdiffeq").odeint
     (problem, _, ends), p = augmented(model, x, trace), model.process
 
     def slope(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -140,12 +141,8 @@ def contenders() -> list[tuple[str, bool, Run]]:
         (f"scipy RK45 {tolerance:g}, flattened", True, partial(scipy_rk45, tolerance=tolerance))
         for tolerance in TOLERANCES
     ]
-    try:
-        import torchdiffeq  # noqa: F401
-
+    if find_spec("torchdiffeq") is not None:
         found.append(("torchdiffeq dopri5 1e-4, flattened", True, partial(torchdiffeq_dopri5, tolerance=1e-4)))
-    except ImportError:
-        pass
     for solver, grid, budget in FIXED:
         found.append((f"{solver} {grid} {budget}", False, partial(ours, solver=solver, grid=grid, budget=budget)))
     for solver, tolerance in ADAPTIVE:
