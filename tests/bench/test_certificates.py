@@ -158,7 +158,7 @@ def test_a_method_that_breaks_fails_with_its_cause() -> None:
 
 
 def test_a_wrong_weak_order_is_seen() -> None:
-    found = list(stochastic(replace(find("sde-dpmpp-1"), order=2, strong=0.5), {}))
+    found = list(stochastic(replace(find("sde-dpmpp-1"), order=2, strong=0.5), {}, 0))
     assert [verdict.passed for verdict in found][:5] == [False] * 5
 
 
