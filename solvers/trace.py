@@ -131,6 +131,8 @@ class Forward:
                 self.d, jz = torch.func.vmap(product, out_dims=(None, 0))(z)  # type: ignore[arg-type]
         except (NotImplementedError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:120]
+            if not any(word in reason for word in ("forward", "vmap", "jvp")):
+                raise  # memory that ran out, or a bug of the model's own
             raise UsageError(f"the model has no forward-mode derivative, use mode reverse: {reason}") from None
         return jz
 

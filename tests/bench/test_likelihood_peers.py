@@ -2,8 +2,8 @@
 
 import math
 from functools import partial
+from importlib.util import find_spec
 
-import pytest
 import torch
 
 from scorebench.bench.likelihood_peers import (
@@ -33,14 +33,13 @@ def model_of(address: str) -> ExactModel:
 
 def test_every_integrator_finds_the_same_likelihood() -> None:
     """In t, in σ̂ and in λ; with one probe too, whose estimate they share to their own errors."""
-    pytest.importorskip("torchdiffeq")
     model = model_of("exact:gaussian")
     x = model.samples(2, torch.Generator().manual_seed(0))
     truth = model.log_prob(x, torch.tensor(1e-5, dtype=torch.float64))
     for trace in (CLOSED, PROBE):
         found = [
             scipy_rk45(model, x, trace, 1e-5),
-            torchdiffeq_dopri5(model, x, trace, 1e-5),
+            *([torchdiffeq_dopri5(model, x, trace, 1e-5)] if find_spec("torchdiffeq") else []),
             ours(model, x, trace, "exp-ab4", "logsnr", 200),
             ours_adaptive(model, x, trace, "rk45", 1e-5),
         ]
@@ -63,7 +62,8 @@ def test_at_image_scale_a_fixed_grid_needs_a_fifth_of_the_calls() -> None:
     tight, *loose = (scipy_rk45(model, x, CLOSED, tolerance) for tolerance in (1e-5, 1e-2, 1e-1))
     assert error(found) <= TARGET and found.nfe == 12
     assert found.nfe <= tight.nfe / 5
-    assert all(found.nfe <= peer.nfe / 2 for peer in loose if error(peer) <= TARGET)
+    able = [peer for peer in loose if error(peer) <= TARGET]
+    assert able and all(found.nfe <= peer.nfe / 2 for peer in able)
 
 
 def test_comparison_and_its_verdict() -> None:
