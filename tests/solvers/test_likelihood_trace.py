@@ -162,3 +162,19 @@ def test_bad_estimators_are_refused() -> None:
         Trace("hutch++", 4)
     with pytest.raises(UsageError, match="at least 1"):
         Trace("gaussian", 0)
+
+
+def test_forward_mode_where_the_model_has_none_is_said() -> None:
+    """Attention as networks have it; an error of another kind stays what it is."""
+
+    def attends(x: Tensor) -> Tensor:
+        return torch.nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])[:, 0]
+
+    def breaks(x: Tensor) -> Tensor:
+        raise RuntimeError("can't allocate memory")
+
+    x, trace = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0)), Trace("exact", mode="forward")
+    with pytest.raises(UsageError, match="no forward-mode derivative, use mode reverse"):
+        trace(attends, x, None)
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        trace(breaks, x, None)
