@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UsageError, unknown
-from .parameterisation import Parameterisation, broadcast, to_x0
+from .parameterisation import Parameterisation, Prediction, broadcast, to_x0
 from .process import Process, make_process
 from .torchvision_repair import repair
 
@@ -26,31 +26,45 @@ WEIGHTS = Path(__file__).with_name("weights")
 class Patched(nn.Module):
     """A U-Net of one channel's images that sees every 2×2 patch as four channels, the border widened by one patch.
 
-    A quarter of the pixels costs a quarter of the time, and 28 pixels become 16 = 2⁴ patches. `skip` times the input is
-    added to what it gives: at high noise that is nearly all of ±ε, which the norms inside cannot let through.
+    A quarter of the pixels costs a quarter of the time, and 28 pixels become 16 = 2⁴ patches. Its input is x/r, where
+    r² = α² + σ², its condition log σ/α. The U-Net gives v, of unit size at every level; `prediction` is what is said of it:
+    at high noise ε is nearly x/r itself, which the norms inside could not let through (the preconditioning of
+    Karras et al. 2022, arXiv:2206.00364, section 5, for data of unit variance).
     """
 
-    def __init__(self, unet: nn.Module, skip: float = 0.0) -> None:
+    def __init__(self, unet: nn.Module, prediction: Prediction) -> None:
         super().__init__()
-        self.unet, self.skip = unet, skip
+        self.unet, self.prediction = unet, prediction
 
     def forward(
         self, x: Tensor, c_noise: Tensor, class_labels: Tensor | None = None, return_dict: bool = False
     ) -> tuple[Tensor]:
         patches = nn.functional.pad(nn.functional.pixel_unshuffle(x, 2), (1, 1, 1, 1))
         out = self.unet(patches, c_noise, class_labels=class_labels, return_dict=return_dict)[0]
-        return (nn.functional.pixel_shuffle(out[..., 1:-1, 1:-1], 2) + self.skip * x,)
+        v = nn.functional.pixel_shuffle(out[..., 1:-1, 1:-1], 2)
+        alpha, sigma = (torch.sqrt(torch.sigmoid(sign * 2 * c_noise)).reshape(-1, 1, 1, 1) for sign in (-1, 1))
+        eps, x0 = sigma * x + alpha * v, alpha * x - sigma * v
+        match self.prediction:
+            case "v":
+                return (v,)
+            case "epsilon":
+                return (eps,)
+            case "scaled_score":
+                return (-eps,)
+            case "flow":
+                return (eps - x0,)
+        raise unknown("prediction of a patched network", self.prediction, ("v", "epsilon", "scaled_score", "flow"))
 
 
 def build_unet(architecture: dict[str, Any]) -> nn.Module:
-    """The diffusers `UNet2DModel` of that configuration, freshly initialised; `patched` and `skip` put it behind `Patched`."""
+    """The diffusers `UNet2DModel` of that configuration, initialised; `patched`, a prediction, puts it behind `Patched`."""
     repair()
     from diffusers import UNet2DModel
 
     options = dict(architecture)
-    patched, skip = options.pop("patched", False), options.pop("skip", 0.0)
+    patched = options.pop("patched", None)
     unet = cast(nn.Module, UNet2DModel(**options))
-    return Patched(unet, skip) if patched else unet
+    return unet if patched is None else Patched(unet, patched)
 
 
 class Lazy:

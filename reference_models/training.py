@@ -32,7 +32,6 @@ DIGITS_UNET: dict[str, Any] = {
 }
 FASHION_UNET: dict[str, Any] = {
     **DIGITS_UNET,
-    "patched": True,
     "sample_size": 16,
     "in_channels": 4,
     "out_channels": 4,
@@ -47,8 +46,8 @@ CLASSES, DROPPED = 10, 0.1  # of labelled networks: the label that stands for no
 class Recipe:
     """What determines a trained network: data, process, parameterisation, architecture and optimisation.
 
-    The loss compares `target`, the network's own prediction unless given. `start` names a shipped network whose weights,
-    but for the output layer, are the first ones here.
+    The loss compares `target`, the network's own prediction unless given. `start` names a shipped network whose weights
+    are the first ones here.
     """
 
     name: str
@@ -64,20 +63,21 @@ class Recipe:
     labelled: bool = False
     half: bool = False  # whether it is trained in bfloat16 where that is faster, and shipped in half precision
     target: Prediction | None = None
+    even: bool = False  # whether times are drawn evenly in σ/(α + σ), flow matching's t, and not in the process's own
     start: str | None = None
 
 
 def _garments(name: str, process: str, parameterisation: Parameterisation, seed: int, **changes: Any) -> Recipe:
-    """The first in 12,000 steps; the others, of which that one knows most but the output, in 4,000 from there.
+    """The first in 10,000 steps, the others in 2,000 from there: at one level of noise all are asked for one v.
 
     All compare v, whose error weighs the levels of noise evenly (Salimans & Ho 2022, arXiv:2202.00512, section 4).
     """
     first = name == "fashion-vp"
-    steps, start = (12000, None) if first else (4000, "fashion-vp")
-    unet = {**FASHION_UNET, "skip": -1.0 if parameterisation.prediction == "scaled_score" else 1.0}
+    steps, start = (10000, None) if first else (2000, "fashion-vp")
+    unet = {**FASHION_UNET, "patched": parameterisation.prediction}
     return Recipe(
         name, process, parameterisation, FASHION, unet, steps, 64, 1.5e-3, 0.9995, seed, half=True, target="v",
-        start=start, **changes,
+        even=True, start=start, **changes,
     )  # fmt: skip
 
 
@@ -140,8 +140,7 @@ class Run:
         network = build_unet(self.architecture)
         if self.recipe.start is not None:
             start = load_network(WEIGHTS / self.recipe.start, self.recipe.start).network.state_dict()
-            kept = {key: value for key, value in start.items() if "conv_out" not in key}
-            network.load_state_dict(kept, strict=False)
+            network.load_state_dict(start, strict=False)  # labels are new
         return network
 
     @property
@@ -163,19 +162,29 @@ class Run:
 
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Images, times, noise and labels, all from the run's own random stream."""
-        recipe, process, generator = self.recipe, self.model.process, self.generator
+        recipe, generator = self.recipe, self.generator
         rows = torch.randint(len(self.levels), (recipe.batch,), generator=generator)
         uniform = torch.rand((recipe.batch, *recipe.data.shape), generator=generator)
         x0 = recipe.data.dequantise(self.levels[rows], uniform)
         # low-discrepancy times: one in each of `batch` equal parts of the interval
         shares = (torch.arange(recipe.batch) + torch.rand(1, generator=generator)) / recipe.batch
         eps = torch.randn(x0.shape, generator=generator)
-        t = process.t_trained + (process.t_max - process.t_trained) * shares
+        t = self._times(shares)
         if not recipe.labelled:
             return x0.to(self.device), t.double(), eps.to(self.device), None
         dropped = torch.rand(recipe.batch, generator=generator) < DROPPED
         labels = self.labels[rows].masked_fill(dropped, CLASSES)
         return x0.to(self.device), t.double(), eps.to(self.device), labels.to(self.device)
+
+    def _times(self, shares: Tensor) -> Tensor:
+        """The times at which so much of the recipe's spread (b,) lies below."""
+        process, ends = self.model.process, (self.model.process.t_trained, self.model.process.t_max)
+        if not self.recipe.even:
+            return ends[0] + (ends[1] - ends[0]) * shares
+        levels = process.sigma_hat(torch.tensor(ends, dtype=torch.float64))
+        low, high = levels / (1 + levels)
+        even = low + (high - low) * shares.double()
+        return process.t_of_sigma_hat(even / (1 - even)).clamp(*ends)
 
     def _loss(self, bfloat16: bool) -> Tensor:
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bfloat16):
@@ -281,7 +290,7 @@ def _write(run: Run, folder: Path) -> None:
         "data": recipe.data.name,
         "architecture": run.architecture,
         "training": {
-            k: getattr(recipe, k) for k in ("steps", "batch", "learning_rate", "ema", "seed", "target", "start")
+            k: getattr(recipe, k) for k in ("steps", "batch", "learning_rate", "ema", "seed", "target", "even", "start")
         },
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

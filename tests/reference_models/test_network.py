@@ -9,7 +9,9 @@ import torch
 from scorebench.reference_models import addresses, training
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError
-from scorebench.reference_models.network import NetworkModel, load_network
+from scorebench.reference_models.network import NetworkModel, build_unet, load_network
+from scorebench.reference_models.parameterisation import Parameterisation
+from scorebench.reference_models.process import make_process
 from scorebench.solvers.drive import solve
 from scorebench.solvers.noise import Noise
 from scorebench.solvers.registry import find
@@ -88,8 +90,41 @@ def test_half_precision_is_what_ships(labelled: Path) -> None:
 
 
 def test_a_network_starts_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All weights but the output layer's are those of the network it starts from."""
-    recipe = replace(training.RECIPES["digits-ve"], start="digits-vp")
+    """All weights are those of the network it starts from; labels are new."""
+    recipe = replace(training.RECIPES["digits-ve"], start="digits-vp", labelled=True)
     state = training.Run(recipe, "cpu").network.state_dict()
     for key, value in network("digits-vp").to(torch.float32).network.state_dict().items():
-        assert torch.equal(value, state[key]) != key.startswith("conv_out")
+        assert torch.equal(value, state.pop(key))
+    assert set(state) == {"class_embedding.weight"}
+
+
+@pytest.mark.parametrize("name", ["fashion-vp", "fashion-ve", "fashion-subvp", "fashion-flow"])
+def test_a_patched_network_says_one_denoiser_whatever_it_predicts(name: str) -> None:
+    """Untrained, at noise levels from 0.01 to 50: D of each process equals D of v at the same x/α and σ/α."""
+    recipe = training.RECIPES[name]
+    torch.manual_seed(0)
+    net = build_unet({**recipe.architecture, "patched": "v"}).double()
+    denoisers = []
+    for process, parameterisation in (
+        (make_process("edm"), Parameterisation("v", "unit", "log_sigma")),
+        (make_process(recipe.process), recipe.parameterisation),
+    ):
+        net.prediction = parameterisation.prediction
+        model = NetworkModel("net", net, process, parameterisation, (1, 28, 28), "").to(DOUBLE)
+        levels = torch.tensor([0.01, 0.3, 2.0, 50.0], dtype=DOUBLE)
+        t = process.t_of_sigma_hat(levels)
+        x = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(1), dtype=DOUBLE)
+        x = x * torch.sqrt(1 + levels**2).reshape(-1, 1, 1, 1) * process.alpha(t).reshape(-1, 1, 1, 1)
+        denoisers.append(model.denoise(x, t))
+    torch.testing.assert_close(denoisers[1], denoisers[0], rtol=1e-7, atol=1e-7)
+
+
+def test_an_untrained_network_errs_by_as_much_at_every_level() -> None:
+    """Even at σ/α = 100 the loss of what it says of v is of unit size, and half the times lie where σ > α."""
+    run = training.Run(replace(training.RECIPES["fashion-vp"], half=False), "cpu")
+    x0, t, eps, _ = run._batch()
+    levels = run.model.process.sigma_hat(t)
+    assert int((levels > 1).sum()) in range(30, 35)
+    for level in (0.02, 1.0, 100.0):
+        at = run.model.process.t_of_sigma_hat(torch.full((64,), level, dtype=DOUBLE))
+        assert 0.2 < training.loss_of(run.model, x0, at, eps, None, "v").item() < 2
