@@ -1,7 +1,7 @@
 """The cells of a suite: what each is (its configuration), and the key under which the store keeps it."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -9,16 +9,25 @@ from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.model import Model, model_digest
 from scorebench.solvers.facts import SolverInfo
 from scorebench.solvers.grids import OPTIMISE, check_points, make_grid, parse_grid
-from scorebench.solvers.registry import find
 
 from . import optimised_grids
 from .features import Extractor, extractor_of, has_data
+from .field_practice import find_peer, is_peer
 from .fingerprint import fingerprint_of
 from .provenance import machine, package_version
 from .store import SCHEMA, Json, Store, key_of
-from .suite import SolverEntry, Suite, evaluations_per_call, smallest_budget
+from .suite import SolverEntry, Suite, Timing, evaluations_per_call, smallest_budget, solver_of
 
-Pass = Literal["sample", "likelihood", "time"]
+Pass = Literal["sample", "likelihood", "round-trip", "time", "likelihood-time"]
+TIMED = ("time", "likelihood-time")
+DRIVERS = {
+    "sample": "scorebench.solvers.drive",
+    "time": "scorebench.solvers.drive",
+    "likelihood": "scorebench.solvers.likelihood",
+    "likelihood-time": "scorebench.solvers.likelihood",
+    "round-trip": "scorebench.solvers.latent_codes",
+}
+FROM_DATA = ("likelihood", "round-trip", "likelihood-time")
 
 
 @dataclass(frozen=True)
@@ -37,20 +46,43 @@ class Cell:
 
     @property
     def steps(self) -> int:
-        """The steps that the budget buys after the one call at the end: the final denoise, or the last node of the path."""
+        """The steps that the budget buys beside the one call at the end: the final denoise, or the last node of the path.
+
+        On a round trip it buys them both ways.
+        """
         budget = self.config["budget"]
         if budget is None:
             return 1
-        return self.info.steps(budget // evaluations_per_call(self.model) - self.calls_at_end, self.config["options"])
+        calls = budget // (evaluations_per_call(self.model) * self.ways)
+        return self.info.steps(calls - self.calls_at_end, self.config["options"])
 
     @property
     def calls_at_end(self) -> int:
-        return int(self.config["denoise"] or (self.config["pass"] == "likelihood" and not self.info.adaptive))
+        return int(self.config["denoise"] or (self.of_likelihood and not self.info.adaptive))
+
+    @property
+    def ways(self) -> int:
+        return 2 if self.config["pass"] == "round-trip" else 1
+
+    @property
+    def of_likelihood(self) -> bool:
+        return self.config["pass"] in ("likelihood", "likelihood-time")
+
+    @property
+    def timed(self) -> bool:
+        return self.config["pass"] in TIMED
 
     @property
     def needed(self) -> int:
         """The smallest budget that this solver can use here."""
-        return smallest_budget(self.info, self.model, self.calls_at_end, self.config["options"])
+        return smallest_budget(self.info, self.model, self.calls_at_end, self.config["options"]) * self.ways
+
+    @property
+    def obstacle(self) -> str:
+        """Why this cell cannot be measured here; empty where it can."""
+        if is_peer(self.info.id) and (missing := find_peer(self.info.id).missing):
+            return missing
+        return "" if self.steps >= 1 else f"needs {self.needed} network calls"
 
     def grid(self) -> torch.Tensor:
         """The times of the solve (n + 1,): decreasing to sample, increasing for likelihood."""
@@ -85,7 +117,7 @@ class Cell:
 def ends(kind: str, model: Model) -> tuple[float, float]:
     """Where a pass starts and ends: from noise to sample, from data for likelihood."""
     p = model.process
-    return (p.t_min_likelihood, p.t_max) if kind == "likelihood" else (p.t_max, p.t_min)
+    return (p.t_min_likelihood, p.t_max) if kind in FROM_DATA else (p.t_max, p.t_min)
 
 
 def plan(suite: Suite) -> list[Cell]:
@@ -93,45 +125,57 @@ def plan(suite: Suite) -> list[Cell]:
     models = {entry.address: load_model(entry.address) for entry in suite.models}
     digests = {address: model_digest(model) for address, model in models.items()}
     cells: dict[str, Cell] = {}
-    passes: list[tuple[Pass, list[str], dict[str, Any]]] = [("sample", list(models), {})]
+    passes: list[tuple[Pass, list[str], Json]] = [("sample", list(models), {})] if suite.sampling else []
     if suite.likelihood is not None:
         passes.append(("likelihood", suite.likelihood.models, {"n": suite.likelihood.images}))
+    if suite.round_trip is not None:
+        passes.append(("round-trip", suite.round_trip.models, {"n": suite.round_trip.images}))
     if suite.timing is not None:
-        t = suite.timing
-        torch_version = {"torch_version": torch.__version__, "package_version": package_version(), "machine": machine()}
-        passes.append(
-            (
-                "time",
-                t.models,
-                {"n": t.batch, "rounds": t.rounds, "threads": t.threads, "anchor": t.anchor, **torch_version},
-            )
-        )
+        kind: Pass = "time" if suite.timing.of == "sample" else "likelihood-time"
+        passes.append((kind, suite.timing.models, clock(suite.timing)))
     sizes = {entry.address: entry.n for entry in suite.models}
     for kind, addresses, extra in passes:
-        budgets = suite.timing.budgets or suite.budgets if kind == "time" and suite.timing else suite.budgets
+        budgets = suite.timing.budgets or suite.budgets if kind in TIMED and suite.timing else suite.budgets
         for address in addresses:
             for entry in (entry.resolved() for entry in suite.solvers):
                 for options, budget in _variants(entry, budgets):
                     config = {"n": sizes[address], **extra, "model": address, "model_digest": digests[address]}
                     cell = make_cell(kind, models[address], entry, options, budget, suite, config)
-                    if kind != "likelihood" or (has_data(cell.model) and not cell.info.stochastic(options)):
+                    if suits(cell):
                         cells.setdefault(cell.key, cell)
     return list(cells.values())
+
+
+def clock(timing: Timing) -> Json:
+    """What a time depends on beside what it is a time of."""
+    asked = {"n": timing.batch, "rounds": timing.rounds, "threads": timing.threads, "anchor": timing.anchor}
+    return asked | {"torch_version": torch.__version__, "package_version": package_version(), "machine": machine()}
+
+
+def suits(cell: Cell) -> bool:
+    """From data only deterministic solvers go, on models that have some; peers take likelihoods alone."""
+    if is_peer(cell.info.id) and not cell.of_likelihood:
+        return False
+    stochastic = cell.info.stochastic(cell.config["options"])
+    return cell.config["pass"] not in FROM_DATA or (has_data(cell.model) and not stochastic)
 
 
 def make_cell(
     kind: Pass, model: Model, entry: SolverEntry, options: Json, budget: int | None, suite: Suite, extra: Json
 ) -> Cell:
     """One cell; its configuration holds all that determines the result and nothing that does not."""
-    info, extractor = find(entry.id), extractor_of(model)
-    likelihood = kind == "likelihood"
-    grid = parse_grid(suite.likelihood.grid if likelihood and suite.likelihood is not None else entry.grid or info.grid)
-    denoise = model.data is not None and not likelihood
+    info, extractor = solver_of(entry.id), extractor_of(model)
+    section = {"likelihood": suite.likelihood, "likelihood-time": suite.likelihood, "round-trip": suite.round_trip}.get(
+        kind
+    )
+    grid = parse_grid(section.grid if section is not None else entry.grid or info.grid)
+    denoise = model.data is not None and kind not in FROM_DATA
     if grid.steps is not None and not info.adaptive:  # a list fixes the number of steps, and so the budget
         check_points(grid, model.process, *ends(kind, model))
-        budget = ((info.calls(grid.steps, options) or 0) + int(denoise or likelihood)) * evaluations_per_call(model)
+        calls = info.calls(grid.steps, options) or 0
+        spent = 2 * calls if kind == "round-trip" else calls + int(denoise or kind in FROM_DATA)
+        budget = spent * evaluations_per_call(model)
     made_by = ["scorebench.bench.optimised_grids"] if grid.id == OPTIMISE else ["scorebench.solvers.grids"]
-    driver = "scorebench.solvers.likelihood" if likelihood else "scorebench.solvers.drive"
     config = {
         "schema": SCHEMA,
         "pass": kind,
@@ -145,9 +189,11 @@ def make_cell(
         "dtype": suite.dtype,
         "seed": suite.seed,
         "denoise": denoise,
-        "source": fingerprint_of(info.method, driver, *made_by) + fingerprint_of(type(model)),
+        "source": fingerprint_of(info.method, DRIVERS[kind], *made_by) + fingerprint_of(type(model)),
         **extra,
     }
+    if is_peer(info.id):
+        config["package"] = find_peer(info.id).found
     if kind == "sample":
         config["features"] = {"name": extractor.name, "digest": extractor.digest}
     return Cell(config, model, info, extractor)

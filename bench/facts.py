@@ -2,8 +2,6 @@
 
 import re
 
-from scorebench.solvers.facts import SOLVERS
-
 from .cells import Cell
 from .features import has_data, real_images
 from .measure import STRIP, Say, solution
@@ -30,7 +28,7 @@ def write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool) ->
         }
         for cell in cells
     }
-    for name, new in (("solvers", {c.info.id: SOLVERS[c.info.id].facts() for c in cells}), ("models", models)):
+    for name, new in (("solvers", {c.info.id: c.info.facts() for c in cells}), ("models", models)):
         old = _kept(store, f"{name}.json").get(name, {})
         _write(store, f"{name}.json", {name: {**old, **new}})
 

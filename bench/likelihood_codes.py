@@ -63,7 +63,7 @@ def _trip(model: Model, info: SolverInfo, grid: str, times: Tensor, x: Tensor, o
     with torch.no_grad():
         result = round_trip(model, info, times, x, options)
     cause = "" if result.finite else "diverged: a state is not finite"
-    return Trip(info.id, grid, result.error.numpy(), float(result.evaluations.double().mean()), cause)
+    return Trip(info.id, grid, result.error.numpy(), float(result.count.evaluations.double().mean()), cause)
 
 
 def trips(model: Model, calls: int, n: int, grids: tuple[str, ...] = ("logsnr", "karras")) -> list[Trip]:

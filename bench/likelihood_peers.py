@@ -1,9 +1,9 @@
 """The likelihood of the field's practice beside ours, in one process: calls, Jacobian products, milliseconds and error.
 
 The practice is scipy's RK45 in t on the flattened batch (score_sde takes 1e-5) and torchdiffeq's dopri5 in σ̂ at 1e-4
-(k-diffusion). Errors are with the model's closed-form trace and its own density at t_max, so that they are the integrators'
-own; times are of a run with one Rademacher probe, one vector–Jacobian product a call, and so is the error beside. score_sde
-makes a second network call for each product, which is not held against it here.
+(k-diffusion), both in `field_practice`. Errors are with the model's closed-form trace and its own density at t_max, so that
+they are the integrators' own; times are of a run with one Rademacher probe, one vector–Jacobian product a call, and so is the
+error beside.
 
     python -m scorebench.bench.likelihood_peers [images]
 """
@@ -12,29 +12,27 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from math import log, prod
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.datasets import FASHION
 from scorebench.reference_models.model import ExactModel
+from scorebench.solvers.facts import SolverInfo
 from scorebench.solvers.grids import make_grid
-from scorebench.solvers.likelihood import assemble, log_likelihood
+from scorebench.solvers.likelihood import LogLikelihood, log_likelihood
 from scorebench.solvers.noise import uniforms
-from scorebench.solvers.problem import Count
 from scorebench.solvers.registry import find
 from scorebench.solvers.trace import Trace
-from scorebench.solvers.traced_problem import AugmentedProblem, integrand
 
 from .features import real_levels
+from .field_practice import find_peer
 from .quality import mean_interval
 from .timing import clock, threads
 
+RK45, DOPRI5 = "peer:score_sde-rk45", "peer:k-diffusion-dopri5"
 TARGET, FINE = 0.01, 1e-4  # bits/dim
 CLOSED, PROBE = Trace("closed"), Trace("rademacher")
 TOLERANCES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -74,75 +72,44 @@ class Row:
     cpu: float
 
 
-def augmented(model: ExactModel, x: Tensor, trace: Trace) -> tuple[AugmentedProblem, Tensor, Tensor]:
-    """The problem with its column, the state at t_min (n, d + 1), and both ends of the path."""
-    p = model.process
-    vectors = trace.vectors(torch.arange(len(x)), model.shape)
-    problem = AugmentedProblem(model, Count(torch.zeros(len(x), dtype=torch.int64)), trace=trace, probes=vectors)
-    ends = torch.tensor([p.t_min_likelihood, p.t_max], dtype=torch.float64)
-    return problem, torch.cat([x.flatten(1), torch.zeros(len(x), 1, dtype=x.dtype)], 1), ends
-
-
-def scipy_rk45(model: ExactModel, x: Tensor, trace: Trace, tolerance: float) -> Result:
-    """All images and all integrals as one vector under one error norm, in t."""
-    from scipy.integrate import solve_ivp
-
-    problem, start, ends = augmented(model, x, trace)
-
-    def slope(t: float, flat: np.ndarray) -> np.ndarray:
-        return np.asarray(problem.velocity(torch.from_numpy(flat).reshape(start.shape), t).flatten().numpy())
-
-    solved = solve_ivp(slope, ends.tolist(), start.flatten().numpy(), "RK45", rtol=tolerance, atol=tolerance)
-    end = torch.from_numpy(solved.y[:, -1]).reshape(start.shape)
-    return _result(problem, assemble(model, ends, end[:, :-1].reshape(x.shape), end[:, -1], "exact"))
-
-
-def torchdiffeq_dopri5(model: ExactModel, x: Tensor, trace: Trace, tolerance: float) -> Result:
-    """The pair (x/α, integral) in σ̂ under one error norm."""
-    odeint = import_module("torchdiffeq").odeint
-    (problem, _, ends), p = augmented(model, x, trace), model.process
-
-    def slope(s: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        t = p.t_of_sigma_hat(s)
-        d, estimate = problem.traced(p.alpha(t) * state[0], t)
-        return (state[0] - d) / s, integrand(model, t, estimate) / s
-
-    start = (x / p.alpha(ends[0]), torch.zeros(len(x), dtype=x.dtype))
-    y, integral = odeint(slope, start, p.sigma_hat(ends), method="dopri5", rtol=tolerance, atol=tolerance)
-    return _result(problem, assemble(model, ends, p.alpha(ends[1]) * y[-1], integral[-1], "exact"))
+def practice(model: ExactModel, x: Tensor, trace: Trace, peer: str, tolerance: float) -> Result:
+    """A practice of the field, all images and their integrals under one error norm."""
+    return _adaptive(model, x, trace, find_peer(peer).info, tolerance, None)
 
 
 def ours(model: ExactModel, x: Tensor, trace: Trace, solver: str, grid: str, budget: int) -> Result:
     """A fixed-step solver by path quadrature, at so many calls in all."""
     info, p = find(solver), model.process
     times = make_grid(grid, p, info.steps(budget - 1), p.t_min_likelihood, p.t_max)
-    found = log_likelihood(model, info, times, x, trace=trace, prior="exact")
-    return Result(found.log_p, float(found.count.evaluations.double().mean()), found.count.calls)
+    return _result(log_likelihood(model, info, times, x, trace=trace, prior="exact"))
 
 
 def ours_adaptive(model: ExactModel, x: Tensor, trace: Trace, solver: str, tolerance: float) -> Result:
     """An adaptive solver with the integral as a column, each image in its own steps."""
-    p = model.process
+    return _adaptive(model, x, trace, find(solver), tolerance, (0.0, NATS))
+
+
+def _adaptive(
+    model: ExactModel, x: Tensor, trace: Trace, info: SolverInfo, tolerance: float, nats: tuple[float, float] | None
+) -> Result:
+    p, options = model.process, {"rtol": tolerance, "atol": tolerance}
     ends = torch.tensor([p.t_min_likelihood, p.t_max], dtype=torch.float64)
-    options = {"rtol": tolerance, "atol": tolerance}
-    found = log_likelihood(
-        model, find(solver), ends, x, options=options, trace=trace, tolerance=(0.0, NATS), prior="exact"
-    )
+    return _result(log_likelihood(model, info, ends, x, options=options, trace=trace, tolerance=nats, prior="exact"))
+
+
+def _result(found: LogLikelihood) -> Result:
     return Result(found.log_p, float(found.count.evaluations.double().mean()), found.count.calls)
-
-
-def _result(problem: AugmentedProblem, log_p: Tensor) -> Result:
-    return Result(log_p, float(problem.count.evaluations.double().mean()), problem.count.calls)
 
 
 def contenders() -> list[tuple[str, bool, Run]]:
     """(name, whether it is a peer, how it runs): peers first, torchdiffeq where it is installed."""
     found: list[tuple[str, bool, Run]] = [
-        (f"scipy RK45 {tolerance:g}, flattened", True, partial(scipy_rk45, tolerance=tolerance))
+        (f"scipy RK45 {tolerance:g}, flattened", True, partial(practice, peer=RK45, tolerance=tolerance))
         for tolerance in TOLERANCES
     ]
-    if find_spec("torchdiffeq") is not None:
-        found.append(("torchdiffeq dopri5 1e-4, flattened", True, partial(torchdiffeq_dopri5, tolerance=1e-4)))
+    if not find_peer(DOPRI5).missing:
+        dopri5 = partial(practice, peer=DOPRI5, tolerance=1e-4)
+        found.append(("torchdiffeq dopri5 1e-4, flattened", True, dopri5))
     for solver, grid, budget in FIXED:
         found.append((f"{solver} {grid} {budget}", False, partial(ours, solver=solver, grid=grid, budget=budget)))
     for solver, tolerance in ADAPTIVE:

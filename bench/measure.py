@@ -1,4 +1,4 @@
-"""Measures one sample or likelihood cell. Whatever becomes of it is a result: values, a skip, or a failure with its cause."""
+"""Measures one cell that is not of the time pass. What becomes of it is a result: values, a skip, or a failure's cause."""
 
 import gc
 from collections.abc import Callable
@@ -13,6 +13,7 @@ import torch
 from scorebench.reference_models.model import Model
 from scorebench.reference_models.network import NetworkModel
 from scorebench.solvers.drive import solve
+from scorebench.solvers.latent_codes import RoundTrip, round_trip
 from scorebench.solvers.likelihood import log_likelihood
 from scorebench.solvers.noise import Noise
 from scorebench.solvers.problem import Count
@@ -45,18 +46,18 @@ def measure(cell: Cell, store: Store, say: Say) -> None:
 
 def compute(cell: Cell, store: Store, say: Say) -> Result:
     """The result of one cell; only what keeps the store from being written is raised."""
-    if cell.steps < 1:
-        return too_small(cell)
+    if cell.obstacle:
+        return skipped(cell)
     try:
-        return (_sample if cell.config["pass"] == "sample" else _likelihood)(cell, store, say)
+        return PASSES[cell.config["pass"]](cell, store, say)
     except Unwritable:
         raise
     except Exception as error:  # whatever a solver, of the user's too, may raise costs this cell alone
         return Result("failed", cause(error))
 
 
-def too_small(cell: Cell) -> Result:
-    return Result("skipped", f"needs {cell.needed} network calls")
+def skipped(cell: Cell) -> Result:
+    return Result("skipped", cell.obstacle)
 
 
 def cause(error: Exception) -> str:
@@ -129,6 +130,29 @@ def _likelihood(cell: Cell, store: Store, say: Say) -> Result:
         "error": (truth.solution - log_p) / (prod(model.shape) * log(2)),
     }
     return _result(cell, count, arrays, batch, "" if np.isfinite(log_p).all() else "diverged: log p is not finite")
+
+
+def _round_trip(cell: Cell, store: Store, say: Say) -> Result:
+    config, n, grid = cell.config, cell.config["n"], cell.grid()
+    x = references.images(cell.model, n, config["seed"], cell.dtype)
+
+    def part(rows: slice) -> RoundTrip:
+        with torch.no_grad():
+            return round_trip(cell.model, cell.info, grid, x[rows], config["options"])
+
+    parts, batch = in_batches(part, n)
+    count = total([p.count for p in parts])
+    arrays = {
+        "index": np.arange(n),
+        "nfe": count.evaluations.numpy(),
+        "error": torch.cat([p.error for p in parts]).numpy(),
+    }
+    return _result(
+        cell, count, arrays, batch, "" if all(p.finite for p in parts) else "diverged: a state is not finite"
+    )
+
+
+PASSES = {"sample": _sample, "likelihood": _likelihood, "round-trip": _round_trip}
 
 
 def _result(cell: Cell, count: Count, arrays: Arrays, batch: int, failure: str) -> Result:

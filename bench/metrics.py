@@ -15,7 +15,16 @@ from .cells import Cell
 from .features import floor_features, real_features
 from .fingerprint import fingerprint
 from .measure import Say, cause, solution
-from .quality import Jackknifed, error_rows, fid_rows, frechet, jackknifed_frechet, likelihood_rows, time_rows
+from .quality import (
+    Jackknifed,
+    error_rows,
+    fid_rows,
+    frechet,
+    jackknifed_frechet,
+    likelihood_rows,
+    round_trip_rows,
+    time_rows,
+)
 from .store import Damaged, Json, Store, Unwritable, key_of
 
 
@@ -78,6 +87,10 @@ class Metrics:
         match cell.config["pass"]:
             case "time":
                 return time_rows(arrays)
+            case "likelihood-time":
+                return time_rows(arrays, "likelihood_")
+            case "round-trip":
+                return round_trip_rows(arrays["error"])
             case "likelihood":
                 offset = data.log_bin if (data := DATASETS.get(cell.model.data or "")) else 0.0
                 nll = -(arrays["log_p"] / prod(cell.model.shape) + offset) / log(2)

@@ -12,7 +12,8 @@ from .store import Json
 
 GROUPS = 20  # of the delete-group jackknife
 METRICS = tuple(
-    "error_median error_p90 fid excess_fid likelihood_error likelihood_bias nll time_ms cpu_ms time_ratio".split()
+    "error_median error_p90 fid excess_fid likelihood_error likelihood_bias nll round_trip_error "
+    "time_ms cpu_ms time_ratio likelihood_ms likelihood_cpu_ms likelihood_time_ratio".split()
 )
 
 
@@ -103,7 +104,12 @@ def likelihood_rows(error: np.ndarray, nll: np.ndarray) -> list[Json]:
     ]
 
 
-def time_rows(arrays: dict[str, np.ndarray]) -> list[Json]:
+def round_trip_rows(error: np.ndarray) -> list[Json]:
+    """Median distance (n,) of what came back from what was encoded."""
+    return [row("round_trip_error", *quantile_interval(error, 0.5), "rms per dimension")]
+
+
+def time_rows(arrays: dict[str, np.ndarray], prefix: str = "") -> list[Json]:
     """Median and quartiles over rounds, and the median ratio to the anchor timed in the same rounds."""
 
     def quartiles(values: np.ndarray) -> tuple[float, float, float]:
@@ -111,7 +117,7 @@ def time_rows(arrays: dict[str, np.ndarray]) -> list[Json]:
         return float(middle), float(low), float(high)
 
     return [
-        row("time_ms", *quartiles(arrays["wall_ms"]), "ms"),
-        row("cpu_ms", *quartiles(arrays["cpu_ms"]), "ms"),
-        row("time_ratio", *quartiles(arrays["wall_ms"] / arrays["anchor_ms"]), ""),
+        row(f"{prefix or 'time_'}ms", *quartiles(arrays["wall_ms"]), "ms"),
+        row(f"{prefix}cpu_ms", *quartiles(arrays["cpu_ms"]), "ms"),
+        row(f"{prefix}time_ratio", *quartiles(arrays["wall_ms"] / arrays["anchor_ms"]), ""),
     ]

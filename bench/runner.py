@@ -166,8 +166,8 @@ def finish(run: Run, suite: Suite, cells: list[Cell], todo: list[Cell]) -> None:
             run.say_if_damaged(cell)
         ready = {cell.key for cell in cells} - {cell.key for cell in todo}
         run.tell(Event("reusing cells of this store", done=tuple(ready - run.orders.attempted)))
-        run.divide([cell for cell in todo if cell.config["pass"] != "time"])
-        for panel in panels([cell for cell in todo if cell.config["pass"] == "time"]):
+        run.divide([cell for cell in todo if not cell.timed])
+        for panel in panels([cell for cell in todo if cell.timed]):
             run.time(panel)
         with store.claims.hold(FACTS):
             write_strips(store, cells, run.say)

@@ -16,9 +16,11 @@ from scorebench.solvers.grids import parse_grid
 from scorebench.solvers.options import check_options
 from scorebench.solvers.registry import find
 
+from .field_practice import find_peer, is_peer
 from .quality import METRICS
 
 SHIPPED = Path(__file__).with_name("suites")
+SECTIONS = ("likelihood", "round_trip", "timing")  # that name models of the suite
 
 
 class Strict(BaseModel):
@@ -53,6 +55,8 @@ class SolverEntry(Strict):
 
     def resolved(self) -> "SolverEntry":
         """The entry under its solver's id, with the grid and the options that its name stands for unless it has its own."""
+        if is_peer(self.id):
+            return self
         info, grid, options = resolve(self.id)
         return self.model_copy(
             update={"id": info.id, "grid": self.grid or grid, "options": {**options, **self.options}}
@@ -60,7 +64,7 @@ class SolverEntry(Strict):
 
 
 class Likelihood(Strict):
-    """Likelihood by every deterministic solver: on which models, of how many images, on which grid."""
+    """What starts from data, by every deterministic solver: on which models, with how many images, on which grid."""
 
     models: list[str]
     images: PositiveInt = 32
@@ -68,9 +72,10 @@ class Likelihood(Strict):
 
 
 class Timing(Strict):
-    """The time pass: on which models and budgets (all by default), batch, interleaved rounds, threads and anchor."""
+    """The time pass, of samples or of likelihoods: models, budgets (all by default), batch, rounds, threads and anchor."""
 
     models: list[str]
+    of: Literal["sample", "likelihood"] = "sample"
     budgets: list[PositiveInt] = []
     batch: PositiveInt = 16
     rounds: PositiveInt = 5
@@ -79,7 +84,7 @@ class Timing(Strict):
 
 
 class Suite(Strict):
-    """A validated suite."""
+    """A validated suite; without `sampling` it measures only what its sections ask for."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     about: str = ""
@@ -89,7 +94,9 @@ class Suite(Strict):
     dtype: Literal["float32", "float64"] = "float32"
     seed: int = 0
     metrics: list[str] = list(METRICS)
+    sampling: bool = True
     likelihood: Likelihood | None = None
+    round_trip: Likelihood | None = None
     timing: Timing | None = None
 
     def select(
@@ -100,7 +107,7 @@ class Suite(Strict):
         if models:
             known = {entry.address: entry for entry in self.models}
             change["models"] = [known.get(name) or ModelEntry(address=name, n=self.models[0].n) for name in models]
-            for part in ("likelihood", "timing"):
+            for part in SECTIONS:
                 section = getattr(self, part)
                 if section is not None:
                     named = [m for m in models if m in section.models or m not in known]
@@ -119,7 +126,7 @@ class Suite(Strict):
             change["timing"] = None if timing is None else timing.model_copy(update={"budgets": []})
         suite = Suite.model_validate(self.model_copy(update=change).model_dump())
         if len(models) == len(solvers) == len(budgets) == 1:
-            info, model = find(solvers[0]), load_model(models[0])
+            info, model = solver_of(solvers[0]), load_model(models[0])
             needed = smallest_budget(info, model, calls_at_end=int(model.data is not None))
             if budgets[0] < needed:
                 raise UsageError(f"{info.id} needs {needed} network calls on {models[0]}, got budget={budgets[0]}")
@@ -136,7 +143,7 @@ class Suite(Strict):
     def check(self) -> None:
         """UsageError at the first name of a solver, option, grid or model that does not exist."""
         for entry in (entry.resolved() for entry in self.solvers):
-            info = find(entry.id)
+            info = solver_of(entry.id)
             for options in (entry.options, *entry.ladder):
                 check_options(info, options)
             if info.adaptive and not entry.ladder:
@@ -150,15 +157,23 @@ class Suite(Strict):
         for metric in self.metrics:
             if metric not in METRICS:
                 raise unknown(f"metric in suite {self.name}", metric, METRICS)
-        if self.likelihood is not None:
-            parse_grid(self.likelihood.grid)
+        for section in (self.likelihood, self.round_trip):
+            if section is not None:
+                parse_grid(section.grid)
         known = [entry.address for entry in self.models]
-        for name, section in (("likelihood", self.likelihood), ("timing", self.timing)):
-            for address in section.models if section else []:
+        for name in SECTIONS:
+            for address in section.models if (section := getattr(self, name)) else []:
                 if address not in known:
                     raise unknown(f"model in [{name}] of suite {self.name}", address, known)
+        if self.timing is not None and self.timing.of == "likelihood" and self.likelihood is None:
+            raise UsageError(f"suite {self.name} times likelihoods: it needs a section [likelihood]")
         if self.timing is not None and find(self.timing.anchor).adaptive:
             raise UsageError(f"suite {self.name}: the anchor {self.timing.anchor} must have fixed steps, as euler has")
+
+
+def solver_of(name: str) -> SolverInfo:
+    """A registered solver, or a practice of the field as `peer:NAME`; UsageError with the nearest otherwise."""
+    return find_peer(name).info if is_peer(name) else find(name)
 
 
 def evaluations_per_call(model: Model) -> int:
@@ -197,7 +212,8 @@ def _first_problem(error: ValidationError) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         sections: dict[str, type[Strict]] = {
-            "models": ModelEntry, "solvers": SolverEntry, "likelihood": Likelihood, "timing": Timing
+            "models": ModelEntry, "solvers": SolverEntry, "likelihood": Likelihood, "round_trip": Likelihood,
+            "timing": Timing,
         }  # fmt: skip
         kind = sections.get(str(problem["loc"][0]), Suite) if len(problem["loc"]) > 1 else Suite
         near = get_close_matches(str(problem["loc"][-1]), list(kind.model_fields), n=1, cutoff=0.4)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from .cells import Cell
-from .measure import Result, cause, too_small, write
+from .measure import Result, cause, skipped, write
 from .provenance import machine
 from .store import Store
 from .timing import anchor_of, failure, time_panel
@@ -24,10 +24,10 @@ def panels(cells: list[Cell]) -> Iterator[list[Cell]]:
 def measure_times(cells: list[Cell], store: Store) -> None:
     """Time a panel, interleaved; cells whose budget is too small are skipped, those that fail cost themselves."""
     started = datetime.now(UTC)
-    able = [cell for cell in cells if cell.steps >= 1]
+    able = [cell for cell in cells if not cell.obstacle]
     for cell in cells:
-        if cell.steps < 1:
-            write(cell, store, too_small(cell), started)
+        if cell.obstacle:
+            write(cell, store, skipped(cell), started)
     while able:
         try:
             panel, calls = time_panel(able, anchor_of(able[0]))
@@ -53,7 +53,7 @@ def clock_name() -> str:
 def probe(cell: Cell, store: Store) -> bool:
     """Run a time cell's solve alone, after its panel was lost; whether it went well, its failure written if not."""
     started = datetime.now(UTC)
-    if cell.steps < 1 or (error := failure(cell)) is None:
+    if cell.obstacle or (error := failure(cell)) is None:
         return True
     write(cell, store, Result("failed", cause(error)), started)
     return False

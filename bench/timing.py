@@ -13,11 +13,12 @@ from torch import Tensor
 
 from scorebench.reference_models.model import Model
 from scorebench.solvers.drive import Solution, solve
+from scorebench.solvers.likelihood import LogLikelihood, log_likelihood
 from scorebench.solvers.noise import Noise
 from scorebench.solvers.registry import find
 
 from .cells import Cell
-from .references import latents
+from .references import images, latents, shared_probes
 
 T = TypeVar("T")
 
@@ -69,8 +70,10 @@ def _synchronise() -> None:
 
 
 def job(cell: Cell) -> Callable[[], object]:
-    """One solve of a time cell's batch, its noise drawn beforehand."""
+    """One solve of a time cell's batch, its noise drawn beforehand; or its likelihoods, traces as in the likelihood pass."""
     model, n, grid = cell.model, cell.config["n"], cell.grid()
+    if cell.of_likelihood:
+        return likelihood_job(cell)
     x = latents(model, n, cell.config["seed"], cell.dtype)
     noise = RecordedNoise(cell.config["seed"], torch.arange(n), model.shape, cell.dtype)
     return lambda: solve(
@@ -78,11 +81,23 @@ def job(cell: Cell) -> Callable[[], object]:
     )
 
 
+def likelihood_job(cell: Cell) -> Callable[[], object]:
+    model, n, seed, grid = cell.model, cell.config["n"], cell.config["seed"], cell.grid()
+    x, probes = images(model, n, seed, cell.dtype), shared_probes(model, n, seed)
+
+    def work() -> LogLikelihood:
+        with torch.inference_mode(False), torch.no_grad():  # products need a graph
+            return log_likelihood(model, cell.info, grid, x, options=cell.config["options"], probes=probes)
+
+    return work
+
+
 def failure(cell: Cell) -> Exception | None:
     """What running a time cell's solve alone raises; None when it runs."""
     try:
+        work = job(cell)
         with torch.inference_mode():
-            job(cell)()
+            work()
     except Exception as error:
         return error
     return None
@@ -114,7 +129,7 @@ def time_panel(cells: list[Cell], anchor: Cell) -> tuple[list[dict[str, np.ndarr
         for round_ in range(config["rounds"]):
             for place in shuffler.sample(range(len(jobs)), len(jobs)):
                 times[round_, place], result = clock(jobs[place])
-                if isinstance(result, Solution):
+                if isinstance(result, Solution | LogLikelihood):
                     calls[place] = result.count.calls
     shared = {"anchor_ms": times[:, -2, 0], "network_ms": times[:, -1, 0]}
     return [{"wall_ms": times[:, i, 0], "cpu_ms": times[:, i, 1], **shared} for i in range(len(cells))], calls[

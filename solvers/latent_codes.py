@@ -11,16 +11,17 @@ from scorebench.reference_models.model import Model
 
 from .drive import Solution, solve
 from .facts import SolverInfo
+from .problem import Count
 
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """Codes (b, *d) at t_max, what came back (b, *d), its distance (b,), and network evaluations of both ways (b,)."""
+    """Codes (b, *d) at t_max, what came back (b, *d), its distance (b,), and what both ways spent."""
 
     codes: Tensor
     back: Tensor
     error: Tensor
-    evaluations: Tensor
+    count: Count
     finite: bool
 
 
@@ -43,8 +44,9 @@ def round_trip(
     there = encode(model, info, grid, x, options)
     back = decode(model, info, grid.flip(0), there.x, options)
     error = (back.x - x).double().flatten(1).pow(2).mean(1).sqrt().cpu()
-    spent = there.count.evaluations + back.count.evaluations
-    return RoundTrip(there.x, back.x, error, spent, there.finite and back.finite)
+    up, down = there.count, back.count
+    count = Count(up.evaluations + down.evaluations, up.calls + down.calls)
+    return RoundTrip(there.x, back.x, error, count, there.finite and back.finite)
 
 
 def slerp(a: Tensor, b: Tensor, share: float) -> Tensor:

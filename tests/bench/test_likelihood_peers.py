@@ -2,14 +2,16 @@
 
 import math
 from functools import partial
-from importlib.util import find_spec
 
 import torch
 
+from scorebench.bench.field_practice import find_peer
 from scorebench.bench.likelihood_peers import (
     CLOSED,
+    DOPRI5,
     FINE,
     PROBE,
+    RK45,
     TARGET,
     Result,
     Row,
@@ -17,8 +19,7 @@ from scorebench.bench.likelihood_peers import (
     data,
     ours,
     ours_adaptive,
-    scipy_rk45,
-    torchdiffeq_dopri5,
+    practice,
     verdict,
 )  # fmt: skip
 from scorebench.reference_models.addresses import load_model
@@ -38,8 +39,8 @@ def test_every_integrator_finds_the_same_likelihood() -> None:
     truth = model.log_prob(x, torch.tensor(1e-5, dtype=torch.float64))
     for trace in (CLOSED, PROBE):
         found = [
-            scipy_rk45(model, x, trace, 1e-5),
-            *([torchdiffeq_dopri5(model, x, trace, 1e-5)] if find_spec("torchdiffeq") else []),
+            practice(model, x, trace, RK45, 1e-5),
+            *([practice(model, x, trace, DOPRI5, 1e-5)] if not find_peer(DOPRI5).missing else []),
             ours(model, x, trace, "exp-ab4", "logsnr", 200),
             ours_adaptive(model, x, trace, "rk45", 1e-5),
         ]
@@ -59,7 +60,7 @@ def test_at_image_scale_a_fixed_grid_needs_a_fifth_of_the_calls() -> None:
         return float((result.log_p - truth).abs().mean()) / (784 * math.log(2))
 
     found = ours(model, x, CLOSED, "exp-ab4-x0", "logsnr", 12)
-    tight, *loose = (scipy_rk45(model, x, CLOSED, tolerance) for tolerance in (1e-5, 1e-2, 1e-1))
+    tight, *loose = (practice(model, x, CLOSED, RK45, tolerance) for tolerance in (1e-5, 1e-2, 1e-1))
     assert error(found) <= TARGET and found.nfe == 12
     assert found.nfe <= tight.nfe / 5
     able = [peer for peer in loose if error(peer) <= TARGET]
@@ -70,7 +71,7 @@ def test_comparison_and_its_verdict() -> None:
     model = model_of("exact:gmm")
     x = model.samples(4, torch.Generator().manual_seed(0))
     runs = [
-        ("scipy RK45", True, partial(scipy_rk45, tolerance=1e-5)),
+        ("scipy RK45", True, partial(practice, peer=RK45, tolerance=1e-5)),
         ("rk45, per image", False, partial(ours_adaptive, solver="rk45", tolerance=1e-3)),
     ]
     peer, own = compare(model, x, runs)

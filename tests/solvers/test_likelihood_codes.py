@@ -37,7 +37,7 @@ def test_every_deterministic_solver_comes_back(id: str) -> None:
     )
     assert result.finite and float(result.error.median()) < 0.2
     if not info.adaptive:
-        assert result.evaluations.tolist() == [2 * (info.calls(40) or 0)] * 8
+        assert result.count.evaluations.tolist() == [2 * (info.calls(40) or 0)] * 8
 
 
 def test_at_fifty_calls_the_best_comes_back_ten_times_closer_than_ddim() -> None:
