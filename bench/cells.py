@@ -14,6 +14,7 @@ from . import optimised_grids
 from .features import Extractor, extractor_of, has_data
 from .field_practice import find_peer, is_peer
 from .fingerprint import fingerprint_of
+from .moments import coordinates, known
 from .provenance import machine, package_version
 from .store import SCHEMA, Json, Store, key_of
 from .suite import SolverEntry, Suite, Timing, evaluations_per_call, smallest_budget, solver_of
@@ -38,6 +39,7 @@ class Cell:
     model: Model
     info: SolverInfo
     extractor: Extractor
+    more: tuple[Extractor, ...] = ()  # besides
     store: Store | None = None  # where optimised grids are kept
 
     @property
@@ -195,8 +197,18 @@ def make_cell(
     if is_peer(info.id):
         config["package"] = find_peer(info.id).found
     if kind == "sample":
+        more = more_extractors(model, extractor)
         config["features"] = {"name": extractor.name, "digest": extractor.digest}
+        config["more"] = {other.name: other.digest for other in more} | ({"log_p": ""} if known(model) else {})
+        if config["kind"] == "sde":
+            config["noise_seeds"] = suite.noise_seeds
+        return Cell(config, model, info, extractor, more)
     return Cell(config, model, info, extractor)
+
+
+def more_extractors(model: Model, first: Extractor) -> tuple[Extractor, ...]:
+    """What else a sample cell keeps: coordinates whose exact moments are known, unless the features are these."""
+    return (coordinates(model),) if known(model) and coordinates(model) is not first else ()
 
 
 def _variants(entry: SolverEntry, budgets: list[int]) -> list[tuple[dict[str, float | bool | str], int | None]]:

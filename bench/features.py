@@ -10,9 +10,11 @@ from torch import Tensor
 from scorebench.reference_models import classifier
 from scorebench.reference_models.datasets import DATASETS
 from scorebench.reference_models.errors import UsageError
+from scorebench.reference_models.mixture import Mixture
 from scorebench.reference_models.model import ExactModel, Model
 from scorebench.reference_models.network import NetworkModel
 from scorebench.reference_models.parameterisation import broadcast
+from scorebench.reference_models.score_error import WrongScore
 
 REAL = 4096  # exact draws that stand for the data of an exact model
 
@@ -45,6 +47,18 @@ def extractor_of(model: Model) -> Extractor:
     return Extractor(name, digest, extract)
 
 
+def classes_of(model: Model) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What tells the class of samples (n,) from features (n, k): the classifier's head, or a mixture's most likely component."""
+    if (name := classifier.name_for(model.shape)) is not None:
+        head = classifier.load_classifier(name)[0].head
+        return lambda features: np.asarray(head(torch.from_numpy(features)).argmax(1).numpy())
+    mixture = model.model if isinstance(model, WrongScore) else model
+    if not isinstance(mixture, Mixture):
+        return None
+    t = torch.tensor(mixture.process.t_min, dtype=torch.float64)
+    return lambda features: np.asarray(mixture.component(torch.from_numpy(features), t).numpy())
+
+
 def has_data(model: Model) -> bool:
     """Whether there is data here to compare a model with: its own exact draws, or the data set that it names."""
     return isinstance(model, ExactModel) or model.data in DATASETS
@@ -53,14 +67,14 @@ def has_data(model: Model) -> bool:
 def real_features(model: Model) -> np.ndarray | None:
     """Features of the data that samples are compared with: held-out images, or exact draws of p at t_min; None without data."""
     if isinstance(model, ExactModel):
-        return extractor_of(model).extract(_exact_draws(model, REAL, seed=1))
+        return extractor_of(model).extract(exact_draws(model, REAL, seed=1))
     return _shipped(model).heldout if has_data(model) else None
 
 
 def floor_features(model: Model, n: int) -> np.ndarray | None:
     """Features of n other real samples, for the floor; None where there are not so many."""
     if isinstance(model, ExactModel):
-        return extractor_of(model).extract(_exact_draws(model, n, seed=2))
+        return extractor_of(model).extract(exact_draws(model, n))
     if not has_data(model):
         return None
     training = _shipped(model).train
@@ -95,7 +109,8 @@ def _shipped(model: Model) -> classifier.Real:
     return classifier.real(name, None if label == null else label)
 
 
-def _exact_draws(model: ExactModel, n: int, seed: int) -> Tensor:
+def exact_draws(model: ExactModel, n: int, seed: int = 2) -> Tensor:
+    """n draws of p at t_min (n, *d), float64; those of seed 2 make the floors."""
     generator = torch.Generator().manual_seed(seed)
     x0 = model.samples(n, generator)
     t = torch.tensor(model.process.t_min, dtype=torch.float64)

@@ -4,13 +4,14 @@ import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from math import log, prod
 from typing import TypeVar
 
 import numpy as np
 import torch
 
-from scorebench.reference_models.model import Model
+from scorebench.reference_models.model import ExactModel, Model
 from scorebench.reference_models.network import NetworkModel
 from scorebench.solvers.drive import solve
 from scorebench.solvers.latent_codes import RoundTrip, round_trip
@@ -20,6 +21,7 @@ from scorebench.solvers.problem import Count
 
 from . import references
 from .cells import Cell
+from .moments import known
 from .provenance import provenance
 from .store import Arrays, Json, Store, Unwritable
 
@@ -86,26 +88,42 @@ def _sample(cell: Cell, store: Store, say: Say) -> Result:
     config, model = cell.config, cell.model
     n, seed = config["n"], config["seed"]
     x, grid = references.latents(model, n, seed, cell.dtype), cell.grid()
+    seeds = [noise_seed(seed, number) for number in range(config.get("noise_seeds", 1))]
 
-    def part(rows: slice) -> tuple[torch.Tensor, np.ndarray, Count, bool]:
-        noise = Noise(seed, torch.arange(n)[rows], model.shape, cell.dtype)
+    def part(rows: slice, noise_of: int) -> tuple[torch.Tensor, Arrays, Count, bool]:
+        noise = Noise(noise_of, torch.arange(n)[rows], model.shape, cell.dtype)
         options, denoise = config["options"], config["denoise"]
         with torch.no_grad():
             end = solve(model, cell.info, grid, x[rows], options=options, noise=noise, denoise=denoise)
-        return end.x, cell.extractor.extract(end.x), end.count, end.finite
+        finite = end.finite and bool(torch.isfinite(end.x).all())
+        return end.x, _looked_at(cell, end.x), end.count, finite
 
-    parts, batch = in_batches(part, n)
-    samples, count = torch.cat([p[0] for p in parts]), total([p[2] for p in parts])
-    arrays = {
-        "index": np.arange(n),
-        "nfe": count.evaluations.numpy(),
-        "features": np.concatenate([p[1] for p in parts]),
-        "strip": samples[:STRIP].float().numpy(),
-    }
+    solved = [in_batches(partial(part, noise_of=noise_of), n) for noise_of in seeds]
+    samples, batch = torch.cat([p[0] for p in solved[0][0]]), min(batch for _, batch in solved)
+    count = total([p[2] for parts, _ in solved for p in parts])
+    arrays = {"index": np.arange(n), "nfe": count.evaluations.numpy().reshape(len(seeds), n)}
+    for name in solved[0][0][0][1]:
+        arrays[name] = np.stack([np.concatenate([p[1][name] for p in parts]) for parts, _ in solved])
+    arrays["strip"] = samples[:STRIP].float().numpy()
     if config["kind"] == "ode":
         arrays["error"] = references.rms(samples, torch.from_numpy(solution(cell, store, say).solution))
-    finite = all(p[3] for p in parts) and bool(torch.isfinite(samples).all())
+    finite = all(p[3] for parts, _ in solved for p in parts)
     return _result(cell, count, arrays, batch, "" if finite else "diverged: a state is not finite")
+
+
+def noise_seed(seed: int, number: int) -> int:
+    """The seed of a solve's noise: that of the latents for the first, and others for the same latents again."""
+    return seed + (number << 32)
+
+
+def _looked_at(cell: Cell, x: torch.Tensor) -> Arrays:
+    """What metrics look at of samples x (n, *d): their features, and log p at t_min (n,) where it is known."""
+    arrays = {"features": cell.extractor.extract(x)}
+    arrays |= {extractor.name: extractor.extract(x) for extractor in cell.more}
+    if isinstance(cell.model, ExactModel) and known(cell.model):
+        t = torch.tensor(cell.model.process.t_min, dtype=torch.float64)
+        arrays["log_p"] = cell.model.log_prob(x.double(), t).cpu().numpy()
+    return arrays
 
 
 def _likelihood(cell: Cell, store: Store, say: Say) -> Result:

@@ -6,35 +6,14 @@ A metric that fails costs its cell's rows: the cell stays, the cause is kept, an
 from dataclasses import dataclass, field
 from math import log, prod
 
-import numpy as np
-import torch
-
 from scorebench.reference_models.datasets import DATASETS
 
 from .cells import Cell
-from .features import floor_features, real_features
+from .compared import Compared
 from .fingerprint import fingerprint
-from .measure import Say, cause, solution
-from .quality import (
-    Jackknifed,
-    error_rows,
-    fid_rows,
-    frechet,
-    jackknifed_frechet,
-    likelihood_rows,
-    round_trip_rows,
-    time_rows,
-)
+from .measure import Say, cause
+from .quality import likelihood_rows, round_trip_rows, time_rows
 from .store import Damaged, Json, Store, Unwritable, key_of
-
-
-@dataclass(frozen=True)
-class Sides:
-    """What a model's samples are compared with: real features, the floor at equal n, and the reference solution's FID."""
-
-    real: np.ndarray
-    floor: float | None
-    reference: Jackknifed
 
 
 @dataclass
@@ -44,10 +23,13 @@ class Metrics:
     store: Store
     wanted: list[str]
     say: Say = lambda _: None
-    sides: dict[str, Sides | None] = field(default_factory=dict)
+    compared: Compared = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.compared = Compared(self.store, self.say)
 
     def key(self, cell: Cell, kept: Json) -> str:
-        source = fingerprint("scorebench.bench.quality", "scorebench.bench.features")
+        source = fingerprint("scorebench.bench.sample_metrics", "scorebench.bench.moments")
         return key_of([cell.key, kept["npz_sha256"], source, cell.extractor.digest])
 
     def current(self, cell: Cell, kept: Json) -> bool:
@@ -79,11 +61,13 @@ class Metrics:
         self.write(cell, kept, wanted, rows, message)
 
     def write(self, cell: Cell, kept: Json, wanted: list[str], rows: list[Json], message: str) -> None:
-        body = {"metric_key": self.key(cell, kept), "wanted": wanted, "rows": rows, "message": message}
+        replicates = {measure(row): found for row in rows if (found := row.pop("without", None)) is not None}
+        body: Json = {"metric_key": self.key(cell, kept), "wanted": wanted, "rows": rows, "message": message}
+        body |= {"replicates": replicates} if replicates else {}
         self.store.write_json(f"metrics/{cell.key}.json", body)
 
     def _rows(self, cell: Cell, kept: Json, wanted: list[str]) -> list[Json]:
-        arrays, n = self.store.arrays(cell.key, kept), cell.config["n"]
+        arrays = self.store.arrays(cell.key, kept)
         match cell.config["pass"]:
             case "time":
                 return time_rows(arrays)
@@ -95,22 +79,9 @@ class Metrics:
                 offset = data.log_bin if (data := DATASETS.get(cell.model.data or "")) else 0.0
                 nll = -(arrays["log_p"] / prod(cell.model.shape) + offset) / log(2)
                 return likelihood_rows(arrays["error"], nll)
-        rows = error_rows(arrays["error"]) if "error" in arrays else []
-        sides = self._sides(cell) if {"fid", "excess_fid"}.intersection(wanted) else None
-        if sides is not None and n > 2 * sides.real.shape[1]:
-            fid = jackknifed_frechet(arrays["features"], sides.real)
-            rows += fid_rows(cell.extractor.name, fid, sides.reference, sides.floor)
-        return rows
+        return self.compared.rows(cell, arrays, set(wanted))
 
-    def _sides(self, cell: Cell) -> Sides | None:
-        """The sides of a cell's model, seed block and size, once a run; None without data."""
-        name = key_of([cell.config[part] for part in ("model", "n", "seed", "dtype")])
-        if name not in self.sides:
-            real = real_features(cell.model)
-            self.sides[name] = None if real is None else self._compared(cell, real)
-        return self.sides[name]
 
-    def _compared(self, cell: Cell, real: np.ndarray) -> Sides:
-        other = floor_features(cell.model, cell.config["n"])
-        features = cell.extractor.extract(torch.from_numpy(solution(cell, self.store, self.say).solution))
-        return Sides(real, None if other is None else frechet(other, real), jackknifed_frechet(features, real))
+def measure(row: Json) -> str:
+    """A metric with its features, as reports name it: under it stand the jackknife's replicates, by which cells pair."""
+    return f"{row['metric']}[{row['features']}]"

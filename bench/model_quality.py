@@ -14,8 +14,8 @@ from scorebench.solvers.drive import solve
 from scorebench.solvers.grids import make_grid
 from scorebench.solvers.registry import find
 
+from .distances import frechet
 from .features import extractor_of, floor_features, real_features, training_features
-from .quality import frechet
 from .references import images, latents
 
 MOST = 5000  # samples of the FID

@@ -1,18 +1,14 @@
-"""Quality of a sample cell from its arrays: errors with exact intervals, FID with the jackknife's. No sampling here."""
-
-from dataclasses import dataclass
+"""Metric rows with their intervals, and the rows of likelihood and time cells from their arrays. No sampling here."""
 
 import numpy as np
-import torch
 from scipy import stats
 
-from scorebench.reference_models.torchvision_repair import repair
-
+from .jackknife import Jackknifed
 from .store import Json
 
-GROUPS = 20  # of the delete-group jackknife
 METRICS = tuple(
-    "error_median error_p90 fid excess_fid likelihood_error likelihood_bias nll round_trip_error "
+    "error_median error_p90 class_changed fid fid_corrected excess_fid kid precision recall sliced_wasserstein "
+    "cross_entropy moments_frechet likelihood_error likelihood_bias nll round_trip_error "
     "time_ms cpu_ms time_ratio likelihood_ms likelihood_cpu_ms likelihood_time_ratio".split()
 )
 
@@ -40,58 +36,18 @@ def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float
     return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
 
 
-def error_rows(error: np.ndarray) -> list[Json]:
-    """Median and 90 % quantile of the per-sample error (n,)."""
-    unit = "rms per dimension"
-    return [
-        row("error_median", *quantile_interval(error, 0.5), unit),
-        row("error_p90", *quantile_interval(error, 0.9), unit),
-    ]
+def share_row(metric: str, share: float, n: int, **more: object) -> Json:
+    """A share of n independent samples and its exact binomial interval (Clopper & Pearson)."""
+    count = round(share * n)
+    low = float(stats.beta.ppf(0.025, count, n - count + 1)) if count else 0.0
+    high = float(stats.beta.ppf(0.975, count + 1, n - count)) if count < n else 1.0
+    return row(metric, share, low, high, "", **more)
 
 
-def frechet(features: np.ndarray, real: np.ndarray) -> float:
-    """Fréchet distance between the Gaussians fitted to two sets of features (n, k) and (m, k), by torch-fidelity."""
-    repair()
-    from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
-
-    one, two = (fid_features_to_statistics(torch.from_numpy(f.astype(np.float64))) for f in (features, real))
-    return float(fid_statistics_to_metric(one, two, False)[KEY_METRIC_FID])
-
-
-@dataclass(frozen=True)
-class Jackknifed:
-    """A statistic of n samples and its values with each of the groups of samples left out (GROUPS,)."""
-
-    value: float
-    without: np.ndarray
-
-    def interval(self, level: float = 0.95) -> tuple[float, float, float]:
-        """Value and interval by Student's t with GROUPS − 1 degrees of freedom."""
-        spread = self.without - self.without.mean()
-        half = float(stats.t.ppf((1 + level) / 2, GROUPS - 1) * np.sqrt((GROUPS - 1) / GROUPS * np.sum(spread**2)))
-        return self.value, self.value - half, self.value + half
-
-    def __sub__(self, other: "Jackknifed") -> "Jackknifed":
-        return Jackknifed(self.value - other.value, self.without - other.without)
-
-
-def jackknifed_frechet(features: np.ndarray, real: np.ndarray) -> Jackknifed:
-    """Fréchet distance to real (m, k), with samples left out by index modulo GROUPS: the same groups in every cell."""
-    group = np.arange(len(features)) % GROUPS
-    without = np.array([frechet(features[group != g], real) for g in range(GROUPS)])
-    return Jackknifed(frechet(features, real), without)
-
-
-def fid_rows(name: str, fid: Jackknifed, reference: Jackknifed | None, floor: float | None) -> list[Json]:
-    """Raw FID beside its floor, and its excess over the reference solution's, jackknifed together."""
-    value, low, high = fid.interval()
-    message = ""
-    if floor is not None and high < floor:
-        message = "below the real-against-real floor by more than its interval: memorisation"
-    rows = [row("fid", value, low, high, "", features=name, floor=floor, note=message)]
-    if reference is not None:
-        rows.append(row("excess_fid", *(fid - reference).interval(), "", features=name))
-    return rows
+def jackknifed_row(metric: str, statistic: Jackknifed, features: str, floor: float | None) -> Json:
+    """A statistic with its interval, and in `without` its replicates, by which cells pair."""
+    without = statistic.without.tolist() if np.isfinite(statistic.without).all() else None
+    return row(metric, *statistic.interval(), "", features=features, floor=floor, without=without)
 
 
 def likelihood_rows(error: np.ndarray, nll: np.ndarray) -> list[Json]:

@@ -93,6 +93,7 @@ class Suite(Strict):
     solvers: list[SolverEntry] = Field(min_length=1)
     dtype: Literal["float32", "float64"] = "float32"
     seed: int = 0
+    noise_seeds: PositiveInt = 5  # of each stochastic solver, from the same latents
     metrics: list[str] = list(METRICS)
     sampling: bool = True
     likelihood: Likelihood | None = None

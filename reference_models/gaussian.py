@@ -47,6 +47,12 @@ class Gaussian:
         z = torch.randn(n, len(self.mean), generator=generator, dtype=torch.float64)
         return (self.mean + (z * torch.sqrt(self.variances)) @ self.axes.T).reshape(n, *self.shape)
 
+    def moments(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean αm (d,) and covariance α²C + σ²I (d, d) of p_t, for one time t ()."""
+        alpha, sigma = self.process.alpha(t), self.process.sigma(t)
+        variance = alpha**2 * self.variances + sigma**2
+        return alpha * self.mean, (self.axes * variance) @ self.axes.T
+
     def flow_map(self, x: Tensor, t_from: Tensor, t_to: Tensor) -> Tensor:
         """Where the probability-flow ODE carries x (b, *d) from t_from () to t_to ()."""
         a, b = self.process.alpha(t_from), self.process.alpha(t_to)

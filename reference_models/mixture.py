@@ -116,6 +116,20 @@ class Mixture:
             x[rows] += (y * self.extra[k].sqrt()) @ self.axes[k].T
         return x.reshape(n, *self.shape)
 
+    def moments(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean (d,) and covariance (d, d) of p_t: α²(Σ_k w_k (C_k + m_k m_kᵀ) − m mᵀ) + σ²I, for one time t ()."""
+        alpha, sigma, w = self.process.alpha(t), self.process.sigma(t), self.weights
+        mean = w @ self.means
+        centred = self.means - mean
+        spread = self.axes.permute(1, 0, 2).flatten(1)  # (d, k·r)
+        covariance = (centred.T * w) @ centred + (spread * (w[:, None] * self.extra).flatten()) @ spread.T
+        noise = alpha**2 * (w @ self.deviations**2) + sigma**2
+        return alpha * mean, alpha**2 * covariance + noise * torch.eye(len(mean), dtype=mean.dtype)
+
+    def component(self, x: Tensor, t: Tensor) -> Tensor:
+        """The component that most likely made each x (b, *d) at t, (b,) int64."""
+        return self._components(x.double(), t).log_joint.argmax(1)
+
     def _denoise(self, x: Tensor, c: Components) -> Tensor:
         r, (g0, g) = c.responsibilities, c.gains
         along = (r[..., None] * (g - g0[..., None]) * c.a).flatten(1) @ c.p.axes.T

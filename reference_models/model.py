@@ -37,6 +37,13 @@ class ExactModel(Model, Protocol):
     def samples(self, n: int, generator: torch.Generator) -> Tensor: ...
 
 
+@runtime_checkable
+class KnownMoments(Protocol):
+    """An exact model whose mean (d,) and covariance (d, d) are known in closed form at every time t ()."""
+
+    def moments(self, t: Tensor) -> tuple[Tensor, Tensor]: ...
+
+
 def model_digest(model: Model) -> str:
     """What pins the model's numbers: the sha256 of its weights, or of an exact model's process and parameters."""
     digest = getattr(model, "digest", "")

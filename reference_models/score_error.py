@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .model import ExactModel
+from .model import ExactModel, KnownMoments
 from .parameterisation import broadcast
 
 WAVES = 64  # cosines in the field
@@ -91,6 +91,11 @@ class WrongScore:
     def log_prob(self, x: Tensor, t: Tensor) -> Tensor:
         """The exact model's log p_t(x) in nats (b,)."""
         return self.model.log_prob(x, t)
+
+    def moments(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The exact model's mean and covariance of p_t."""
+        assert isinstance(self.model, KnownMoments)
+        return self.model.moments(t)
 
     def samples(self, n: int, generator: torch.Generator) -> Tensor:
         return self.model.samples(n, generator)

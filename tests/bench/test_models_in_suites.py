@@ -14,6 +14,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-d
     addresses = ["exact:gaussian-fashion", "exact:empirical-digits", "exact:gmm", "exact:gmm?score_error=1"]
     suite = Suite(
         name="images",
+        noise_seeds=1,
         budgets=[10, 20],
         models=[ModelEntry(address=address, n=66 if "digits" in address else 130) for address in addresses],
         solvers=[SolverEntry(id="exp-ab3"), SolverEntry(id="ddim", options={"eta": 1.0})],

@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from scorebench.bench.distances import frechet
 from scorebench.bench.features import floor_features
 from scorebench.bench.quality import (
-    GROUPS,
-    fid_rows,
-    frechet,
-    jackknifed_frechet,
     likelihood_rows,
     mean_interval,
     quantile_interval,
     row,
+    share_row,
     time_rows,
 )
 from scorebench.reference_models import classifier, digits
@@ -35,39 +33,13 @@ def test_mean_interval_covers() -> None:
     assert 0.93 < np.mean(inside) < 0.97
 
 
-def test_frechet_distance_of_known_gaussians() -> None:
-    """|Δm|² + Σ (√v − √w)² for diagonal covariances, on 200,000 draws."""
-    a = rng.normal(size=(200_000, 3))
-    b = rng.normal(size=(200_000, 3)) * [2.0, 0.5, 1.0] + [0.3, 0.0, 0.0]
-    assert frechet(a, b) == pytest.approx(0.09 + 1 + 0.25, rel=0.03)
-    assert frechet(a, a) == pytest.approx(0, abs=1e-6)
-
-
-def test_jackknife_interval_covers_the_expected_distance() -> None:
-    real = rng.normal(size=(4000, 4))
-    distances, inside = [], []
-    trials = [rng.normal(size=(400, 4)) * 1.3 for _ in range(150)]
-    expected = np.mean([frechet(t, real) for t in trials])
-    for trial in trials:
-        value, low, high = jackknifed_frechet(trial, real).interval()
-        distances.append(value)
-        inside.append(low <= expected <= high)
-    assert 0.88 < np.mean(inside) <= 1.0  # nominal 0.95, binomial error 0.02
-
-
-def test_excess_of_the_reference_over_itself_is_zero_without_width() -> None:
-    fid = jackknifed_frechet(rng.normal(size=(200, 3)), rng.normal(size=(500, 3)))
-    rows = fid_rows("identity", fid, fid, floor=None)
-    assert [r["metric"] for r in rows] == ["fid", "excess_fid"]
-    assert rows[1]["value"] == rows[1]["low"] == rows[1]["high"] == 0
-    assert len(fid.without) == GROUPS
-
-
-def test_below_the_floor_is_called_memorisation() -> None:
-    real = rng.normal(size=(2000, 3))
-    fid = jackknifed_frechet(real[:400], real)
-    assert "memorisation" in fid_rows("identity", fid, None, floor=10.0)[0]["note"]
-    assert fid_rows("identity", fid, None, floor=0.0)[0]["note"] == ""
+def test_share_interval_covers() -> None:
+    """Clopper and Pearson's intervals hold at least 95 %, near 0 too."""
+    for p in (0.02, 0.3):
+        shares = rng.binomial(80, p, size=500) / 80
+        rows = [share_row("class_changed", share, 80) for share in shares]
+        assert 0.95 - 0.02 < np.mean([r["low"] <= p <= r["high"] for r in rows]) <= 1
+    assert share_row("class_changed", 0.0, 80)["high"] == pytest.approx(1 - 0.025 ** (1 / 80))
 
 
 def test_rows_hold_no_nan() -> None:

@@ -55,6 +55,7 @@ def test_a_budget_holds_the_final_denoise_and_the_last_node() -> None:
         (("exact:gmm", "exact:gm"), "unknown model 'exact:gm': did you mean exact:gmm"),
         (("budgets = [4]", "budgets = ['4']"), "budgets.0: input should be a valid integer, got '4'"),
         (("budgets = [4]", "budgets = [0]"), "greater than 0, got 0"),
+        (("budgets = [4]", "budgets = [4]\nnoise_seeds = 0"), "noise_seeds: input should be greater than 0, got 0"),
         (("budgets", "budgts"), "budgets: field required|unknown key 'budgts', did you mean 'budgets'"),
         (('id = "pc"', 'id = "pc", grd = "karras"'), "unknown key .*grd.*did you mean 'grid'"),
         (('id = "pc"', 'id = "pc", grid = "karas"'), "unknown grid 'karas': did you mean karras"),

@@ -57,6 +57,17 @@ def test_score_is_the_gradient_of_the_log_density(model: ExactModel) -> None:
         assert float(((score - gradient).norm() / gradient.norm()).detach()) < 1e-10
 
 
+def test_moments_are_those_of_exact_draws(model: ExactModel) -> None:
+    """Of 20,000 draws, each mean and second moment within five standard errors."""
+    t = middle(model)
+    mean, covariance = model.moments(t)  # type: ignore[attr-defined]
+    x = draws(model, 20_000, t)
+    products = (x[:, :, None] - mean[:, None]) * (x[:, None, :] - mean)
+    for found, expected in ((x, mean), (products, covariance)):
+        error = found.std(0) / len(x) ** 0.5
+        assert float(((found.mean(0) - expected).abs() / error).max()) < 5
+
+
 @pytest.mark.parametrize("name", ["ppca-fashion", "gaussian-fashion", "empirical-digits"])
 def test_score_at_image_scale(name: str, process_name: str) -> None:
     """On a grid of noise levels, relative to the score's own size: ≤ 1e-10 in float64."""

@@ -1,0 +1,86 @@
+"""Sample cells beside what they are compared with, which is made once a run for all cells of a model, seed block and size."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from scorebench.reference_models.model import ExactModel
+
+from . import moments
+from .cells import Cell
+from .features import Extractor, classes_of, exact_draws, floor_features, real_features
+from .measure import Say, solution
+from .references import Reference
+from .sample_metrics import EXACT, FEATURES, Exact, class_row, error_rows, feature_rows
+from .sides import Sides
+from .store import Arrays, Json, Store, key_of
+
+T = TypeVar("T")
+
+
+@dataclass
+class Compared:
+    """Computes the rows of sample cells from their arrays."""
+
+    store: Store
+    say: Say
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def rows(self, cell: Cell, arrays: Arrays, wanted: set[str]) -> list[Json]:
+        """All rows that are wanted of a cell."""
+        rows = []
+        if "error" in arrays:
+            rows += error_rows(arrays["error"], self._reference(cell).uncertainty)
+            if "class_changed" in wanted and (told := classes_of(cell.model)) is not None:
+                looked_at = told(arrays["features"][0]), told(self._looked_at(cell, cell.extractor))
+                rows.append(class_row(*looked_at, cell.extractor.name))
+        if wanted.intersection(FEATURES) and (sides := self._sides(cell, cell.extractor)) is not None:
+            rows += feature_rows(arrays["features"], sides, wanted)
+        if wanted.intersection(EXACT) and (exact := self._exact(cell)) is not None:
+            sets = arrays.get(exact.features, arrays["features"])
+            rows += exact.rows(sets, arrays["log_p"], prod(cell.model.shape))
+        return rows
+
+    def _once(self, what: str, cell: Cell, make: Callable[[], T]) -> T:
+        name = key_of([what, *(cell.config[part] for part in ("model", "n", "seed", "dtype"))])
+        if name not in self.kept:
+            self.kept[name] = make()
+        found: T = self.kept[name]
+        return found
+
+    def _reference(self, cell: Cell) -> Reference:
+        return self._once("reference", cell, lambda: solution(cell, self.store, self.say))
+
+    def _looked_at(self, cell: Cell, extractor: Extractor) -> np.ndarray:
+        """The reference solution's features."""
+        x = torch.from_numpy(self._reference(cell).solution)
+        return self._once(f"features {extractor.name}", cell, lambda: extractor.extract(x))
+
+    def _sides(self, cell: Cell, extractor: Extractor) -> Sides | None:
+        """None without data."""
+
+        def make() -> Sides | None:
+            if (real := real_features(cell.model)) is None:
+                return None
+            other = floor_features(cell.model, cell.config["n"])
+            return Sides(extractor.name, real, other, self._looked_at(cell, extractor))
+
+        return self._once(f"sides {extractor.name}", cell, make)
+
+    def _exact(self, cell: Cell) -> Exact | None:
+        """None where the model's law is not known."""
+        model = cell.model
+        if not isinstance(model, ExactModel) or not moments.known(model):
+            return None
+
+        def make() -> Exact:
+            t, draws = torch.tensor(model.process.t_min, dtype=torch.float64), exact_draws(model, cell.config["n"])
+            inside = moments.coordinates(model)
+            log_p = model.log_prob(draws, t).numpy()
+            return Exact(inside.name, moments.target(model), inside.extract(draws), log_p)
+
+        return self._once("exact", cell, make)
