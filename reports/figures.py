@@ -13,7 +13,7 @@ from . import captions, strip
 from .axes import FAILURE_ROWS, GAP, End, end_labels, failures, log_ticks, log_values, note, png
 from .results import Results
 from .style import FAINT, colour, dashes, marker, use_style
-from .verdicts import Verdict, below_floor, with_time
+from .verdicts import DISTANCES, Verdict, below_floor, with_time
 from .wording import number, slug
 
 CALLS = "network calls per sample (NFE)"
@@ -128,7 +128,7 @@ def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[s
 
 def mark_floor(ax: Axes, rows: pd.DataFrame, x: str) -> None:
     """The real-against-real level, and the cells below it by more than their interval."""
-    for level in sorted(rows["floor"].dropna().unique()):
+    for level in real_levels(rows):
         ax.axhline(level, color=FAINT, lw=1.2, ls=(0, (1, 1.5)))
         text = ax.text(0.012, level, f"floor {number(level)}: real against real", color=FAINT, fontsize=8.5)
         text.set(transform=ax.get_yaxis_transform(), va="bottom")
@@ -136,6 +136,11 @@ def mark_floor(ax: Axes, rows: pd.DataFrame, x: str) -> None:
         spot, tint = (float(point[x]), float(point["value"])), colour(str(point["solver"]))
         text = ax.annotate("memorisation?", spot, (0, -14), textcoords="offset points", color=tint)
         text.set(ha="center", fontsize=8.5)
+
+
+def real_levels(rows: pd.DataFrame) -> list[float]:
+    """What real data would have, of a distance between distributions; an error's floor is the reference's uncertainty."""
+    return sorted(rows["floor"][rows["metric"].isin(DISTANCES)].dropna().unique())
 
 
 def scale(ax: Axes, rows: pd.DataFrame, x: str, failed: pd.DataFrame) -> None:
@@ -146,7 +151,7 @@ def scale(ax: Axes, rows: pd.DataFrame, x: str, failed: pd.DataFrame) -> None:
     ax.set_xscale("log")
     ax.set_xlim(low, high)
     log_ticks(ax, low, high, budgets if x == "nfe_mean" else ())
-    marks = [value for value in [*rows["value"], *rows["floor"]] if value > 0]
+    marks = [value for value in [*rows["value"], *real_levels(rows)] if value > 0]
     if marks:
         span = max(max(marks) / min(marks), 4)
         above = 0.05 + GAP * min(failed["label"].nunique(), FAILURE_ROWS)

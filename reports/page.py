@@ -13,7 +13,7 @@ from . import tables
 from .captions import suspicion
 from .figures import Picture
 from .results import Results
-from .verdicts import Verdict
+from .verdicts import HEADLINE, Verdict
 from .wording import count, interval, number, slug, with_interval
 
 HEADINGS = {"error_median": "Median error", "likelihood_error": "Likelihood error"}
@@ -34,7 +34,7 @@ class Report:
 
     def leaderboard(self, model: str) -> tuple[list[float], list[tuple[str, list[Verdict | None]]]]:
         """The budgets, and for each measure its heading and its verdict at each of them."""
-        mine = [v for v in principal(self.results, self.calls) if v.model == model]
+        mine = [v for v in principal(self.results, self.calls) if v.model == model and v.metric in HEADLINE]
         budgets = sorted({v.budget for v in mine})
         cells = {(v.measure, v.budget): v for v in mine}
         measures = dict.fromkeys(v.measure for v in mine)

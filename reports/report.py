@@ -7,6 +7,7 @@ from scorebench.bench.store import write_whole
 from scorebench.reference_models.errors import UsageError
 
 from . import tables
+from .duels import duels
 from .figures import all_pictures
 from .markdown import markdown
 from .page import Report, html
@@ -37,6 +38,7 @@ def contents(store: Path) -> dict[str, bytes]:
     csv = {
         "rows.csv": results.rows,
         "best.csv": tables.best([*calls, *times]),
+        "duels.csv": duels(results),
         "summary.csv": tables.summary(results),
     }
     return {

@@ -64,7 +64,7 @@ def load(root: Path) -> Results:
     if rows.empty:
         raise UsageError(f"store {root} holds no cell: fill it with `scorebench run quick --store {root}`")
     keys = [str(key) for key in rows["cell"].unique()]
-    arrays = {key: {k: a for k, a in store.arrays(key).items() if k in KEPT} for key in keys}
+    arrays = {key: _arrays(store, key) for key in keys}
     models = _section(store, "models")
     strips = {model: _strip(store, model) for model in dict.fromkeys(rows["model"].astype(str))}
     missing = sum(not store.has("cells", key) for suite in suites for key in suite["cells"])
@@ -115,6 +115,13 @@ def _field(row: "pd.Series[str]") -> str:
 
 def _weight(rows: pd.DataFrame) -> tuple[int, int, str]:
     return int(rows["n_samples"].iloc[0]), len(rows), str(rows["started"].max())
+
+
+def _arrays(store: Store, key: str) -> Arrays:
+    """The arrays of a cell that reports need, and under the names of measures the replicates by which cells pair."""
+    kept = {name: array for name, array in store.arrays(key).items() if name in KEPT}
+    metrics = store.read_json(f"metrics/{key}.json") if store.has("metrics", key) else {}
+    return kept | {name: np.array(values) for name, values in metrics.get("replicates", {}).items()}
 
 
 def _section(store: Store, name: str) -> dict[str, Json]:

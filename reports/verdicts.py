@@ -1,28 +1,26 @@
 """Who is best, and who ties with it: differences with intervals corrected for the number of comparisons.
 
 Errors against the reference solution pair by sample: the difference of two medians (of two means for
-likelihoods) has the standard deviation of a bootstrap whose resamples all entrants share. FID has only
-each cell's jackknife interval; the variances of two add, which is safe because cells with common latents
-are positively correlated.
+likelihoods) has the standard deviation of a bootstrap whose resamples all entrants share. Distances between
+distributions pair by groups of samples: the jackknife leaves the same ones out of all entrants. Where a cell
+has no replicates, variances add, which is safe because cells with common latents are positively correlated.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from scorebench.bench.pairing import Paired, Statistic, by_group, by_sample, unpaired
 from scorebench.reference_models.errors import UsageError
 
 from .results import Arrays, Results
 
-RESAMPLES, BLOCK = 1000, 50
-LEVEL = 0.05
-Statistic = Callable[..., Any]
 PAIRED: dict[str, Statistic] = {"error_median": np.median, "likelihood_error": np.mean}
-RANKED = (*PAIRED, "fid")  # the metrics that decide a budget
+DISTANCES = ("fid", "fid_corrected", "kid", "sliced_wasserstein", "moments_frechet")
+HEADLINE = (*PAIRED, "fid")  # the metrics of the leaderboards
+RANKED = (*PAIRED, *DISTANCES)  # the metrics that decide a budget
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def most_accurate(rows: pd.DataFrame) -> pd.DataFrame:
 
 def below_floor(rows: pd.DataFrame) -> "pd.Series[bool]":
     """Which cells are nearer to the data than other real data is, beyond their interval: memorisation?"""
-    return (rows["high"] < rows["floor"]).astype(bool)
+    return ((rows["metric"] == "fid") & (rows["high"] < rows["floor"])).astype(bool)
 
 
 def decide(entrants: pd.DataFrame, arrays: dict[str, Arrays], budget: float, unit: str) -> Verdict:
@@ -149,21 +147,23 @@ def decide(entrants: pd.DataFrame, arrays: dict[str, Arrays], budget: float, uni
 
 def ties(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> np.ndarray:
     """Which entrants (k,) tie with the first: the corrected interval of their difference contains 0."""
+    tied = paired(ranked, arrays).verdicts(ranked["value"].to_numpy(dtype=float), 0, len(ranked) - 1) == 0
+    tied[0] = False
+    return np.asarray(tied)
+
+
+def paired(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> Paired:
+    """What the differences between entrants (k,) of one measure are judged by; UsageError unless all have the same n."""
     sizes = ranked.drop_duplicates("n_samples")
     if len(sizes) > 1:
         first, other = (f"{row['label']} (n = {row['n_samples']})" for _, row in sizes.head(2).iterrows())
         raise UsageError(f"{ranked['model'][0]}: cannot compare {first} with {other}: only equal n compares")
-    metric = str(ranked["metric"][0])
-    difference = (ranked["value"] - ranked["value"][0]).to_numpy(dtype=float)
+    metric, measure = str(ranked["metric"][0]), str(ranked["measure"][0])
     if metric in PAIRED:
-        sd = paired_sd(aligned(ranked, arrays), PAIRED[metric])
-    else:
-        half = ((ranked["high"] - ranked["low"]) / 2).to_numpy(dtype=float)
-        sd = np.hypot(half, half[0]) / NormalDist().inv_cdf(1 - LEVEL / 2)
-    z = NormalDist().inv_cdf(1 - LEVEL / 2 / max(len(ranked) - 1, 1))
-    tied = ~(difference > z * sd)  # written so that an unknown deviation is a tie
-    tied[0] = False
-    return np.asarray(tied)
+        return by_sample(aligned(ranked, arrays), PAIRED[metric])
+    if all(measure in arrays[cell] for cell in ranked["cell"]):
+        return by_group(np.stack([arrays[cell][measure] for cell in ranked["cell"]]))
+    return unpaired(((ranked["high"] - ranked["low"]) / 2).to_numpy(dtype=float))
 
 
 def aligned(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> np.ndarray:
@@ -178,11 +178,3 @@ def aligned(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> np.ndarray:
         stack.append(np.abs(arrays[cell]["error"][order]).astype(float))
     errors = np.stack(stack)
     return np.where(np.isfinite(errors), errors, np.inf)
-
-
-def paired_sd(errors: np.ndarray, statistic: Statistic) -> np.ndarray:
-    """Deviation (k,) of statistic(row) − statistic(first row), resamples shared by all rows of (k, n)."""
-    generator, n = np.random.default_rng(0), errors.shape[1]
-    blocks = (generator.integers(n, size=(BLOCK, n)) for _ in range(RESAMPLES // BLOCK))
-    draws = np.concatenate([statistic(errors[:, block], axis=-1) for block in blocks], axis=1)
-    return np.asarray((draws - draws[0]).std(axis=1, ddof=1))

@@ -35,7 +35,7 @@ class Build:
 
     def cell(self, model: str, solver: str, budget: int | None, what: str = "sample", **change: Any) -> str:
         """One cell; `change` replaces entries of its configuration, or of what stands beside that."""
-        beside: Json = {"status": "ok", "message": "", "nfe": budget, "rows": [], "arrays": {}}
+        beside: Json = {"status": "ok", "message": "", "nfe": budget, "rows": [], "replicates": {}, "arrays": {}}
         beside |= {"machine": "test machine, 2 cores", "started": "2026-05-04T10:00:00+00:00"}
         beside |= {key: change.pop(key) for key in list(change) if key in beside}
         kind = SOLVERS.get(solver, ("ode", 2, 2.0, 1))[0]
@@ -69,7 +69,7 @@ class Build:
         cell |= {key: beside[key] for key in ("status", "message")}
         self.store.write_cell(key, cell, beside["arrays"])
         if beside["rows"]:
-            self.store.write_json(f"metrics/{key}.json", {"rows": beside["rows"]})
+            self.store.write_json(f"metrics/{key}.json", {"rows": beside["rows"], "replicates": beside["replicates"]})
         self.keys.append(key)
         return key
 
@@ -79,10 +79,12 @@ class Build:
         rows = [median_row(error)]
         return self.cell(model, solver, budget, **{"n": len(error), "arrays": arrays, "rows": rows} | change)
 
-    def fid(self, model: str, solver: str, budget: int, value: float, half: float, floor: float) -> str:
-        """A sampling cell with a Fréchet distance and nothing else."""
+    def fid(self, model: str, solver: str, budget: int, value: float, half: float, floor: float, **change: Any) -> str:
+        """A sampling cell with a Fréchet distance and nothing else; `without` are its replicates."""
         rows = [row("fid", value, half, features="digits-cnn", floor=floor)]
-        return self.cell(model, solver, budget, rows=rows)
+        without = change.pop("without", None)
+        replicates = {} if without is None else {"fid[digits-cnn]": list(without)}
+        return self.cell(model, solver, budget, rows=rows, replicates=replicates, **change)
 
     def likelihood(self, model: str, solver: str, budget: int, error: np.ndarray) -> str:
         """A likelihood cell with these signed errors (n,)."""

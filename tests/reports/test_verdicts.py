@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scorebench.bench.pairing import by_sample
 from scorebench.reference_models.errors import UsageError
+from scorebench.reports.duels import duels
 from scorebench.reports.results import Results, load
 from scorebench.reports.verdicts import (
     Verdict,
@@ -16,7 +18,6 @@ from scorebench.reports.verdicts import (
     decide,
     limits,
     most_accurate,
-    paired_sd,
 )
 
 N = 200
@@ -97,7 +98,7 @@ def test_unequal_n_is_never_compared(build, errors):
 def test_the_deviation_agrees_with_theory(errors):
     """For means the bootstrap must give the textbook standard error of the mean difference."""
     other = errors + np.random.default_rng(3).normal(0, 0.1, N)
-    sd = paired_sd(np.stack([errors, other]), np.mean)
+    sd = by_sample(np.stack([errors, other]), np.mean).deviation(0)
     assert sd[0] == 0
     assert sd[1] == pytest.approx((other - errors).std(ddof=1) / np.sqrt(N), rel=0.08)  # 1/√(2·1000) is 2 %
 
@@ -166,6 +167,33 @@ def test_fid_ties_by_the_intervals_of_both(build, half, ties):
     made.fid("m", "heun", 10, 4.0, half, 0.5)
     got = verdict(load(made.finish()), metric="fid")
     assert (got.best, got.measure, got.ties) == ("ddim", "fid[digits-cnn]", ties)
+
+
+@pytest.mark.parametrize(("own", "ties"), [(0.01, ()), (0.3, ("heun",))])
+def test_fid_pairs_by_the_groups_left_out(build, own, ties):
+    """Intervals of ±1 overlap by far; what both cells share when groups are left out does not count."""
+    made, generator = build(), np.random.default_rng(0)
+    common = 0.1 * generator.normal(size=20)
+    for solver, value in (("ddim", 3.0), ("heun", 3.5)):
+        without = value + common + own / 4 * generator.normal(size=20)
+        made.fid("m", solver, 10, value, 1.0, 0.5, without=without)
+    assert verdict(load(made.finish()), metric="fid").ties == ties
+
+
+def test_duels_count_wins_ties_and_losses(build, errors):
+    made = build()
+    for solver, factor in (("ddim", 2.0), ("heun", 1.0), ("exp-ab2", 1.0), ("dpmpp-2m", 4.0)):
+        made.errors("m", solver, 10, factor * errors)
+    found = duels(load(made.finish())).set_index("label")
+    assert found[["wins", "ties", "losses"]].to_numpy().tolist() == [[2, 1, 0], [2, 1, 0], [1, 0, 2], [0, 0, 3]]
+
+
+def test_an_error_below_the_references_uncertainty_is_no_memorisation(build, errors):
+    made = build()
+    row = {"metric": "error_median", "features": None, "unit": "", "value": 1.0, "low": 0.9, "high": 1.1, "floor": 2.0}
+    made.errors("m", "ddim", 10, errors, rows=[row])
+    got = verdict(load(made.finish()))
+    assert (got.best, got.memorisation) == ("ddim", ())
 
 
 def test_below_the_floor_is_memorisation_and_no_win(build):
