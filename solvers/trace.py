@@ -87,14 +87,19 @@ class Reverse:
     """D, and z to zᵀJ: one backward pass a product, as many at once as MEMORY holds of what the forward pass kept."""
 
     def __init__(self, denoise: Denoise, x: Tensor, spend: Callable[[], None]) -> None:
-        self.kept = 0
+        kept = [0]
+
+        def weigh(tensor: Tensor) -> Tensor:  # detached and no method of self: a cycle through the graph is never freed
+            kept[0] += 0 if tensor.is_leaf else tensor.nbytes
+            return tensor.detach()
+
         spend()
-        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(self._weigh, lambda tensor: tensor):
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
             self.x = x.detach().requires_grad_()
             self.graph = denoise(self.x)
         if not self.graph.requires_grad:
             raise UsageError("the model has no differentiable path from x to D(x, t): its trace cannot be found")
-        self.d = self.graph.detach()
+        self.d, self.kept = self.graph.detach(), kept[0]
 
     def __call__(self, z: Tensor) -> Tensor:
         if len(z) == 1:
@@ -104,10 +109,6 @@ class Reverse:
     def _product(self, z: Tensor) -> Tensor:
         (zj,) = torch.autograd.grad(self.graph, self.x, z, retain_graph=True)
         return zj
-
-    def _weigh(self, tensor: Tensor) -> Tensor:
-        self.kept += 0 if tensor.is_leaf else tensor.nbytes
-        return tensor
 
 
 class Forward:

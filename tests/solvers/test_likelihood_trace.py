@@ -1,6 +1,7 @@
 """Estimators of the trace against closed forms: exact in both modes, unbiased, falling as 1/√k, the same for all solvers."""
 
 import math
+import weakref
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from scorebench.solvers.grids import make_grid
 from scorebench.solvers.likelihood import log_likelihood
 from scorebench.solvers.noise import probes
 from scorebench.solvers.registry import find
-from scorebench.solvers.trace import Kind, Mode, Trace, check_differentiable
+from scorebench.solvers.trace import Kind, Mode, Reverse, Trace, check_differentiable
 
 DOUBLE = torch.float64
 T = torch.tensor(0.3, dtype=DOUBLE)
@@ -178,3 +179,12 @@ def test_forward_mode_where_the_model_has_none_is_said() -> None:
         trace(attends, x, None)
     with pytest.raises(RuntimeError, match="can't allocate memory"):
         trace(breaks, x, None)
+
+
+def test_a_graph_is_freed_with_the_products_that_it_was_made_for() -> None:
+    """Operations keep their inputs (sin) or their results (exp): neither may hold the graph that holds it."""
+    products = Reverse(lambda x: torch.exp(torch.sin(x)), torch.ones(2, 3), lambda: None)
+    assert products.kept == 6 * 4  # the result of exp; what sin keeps is the leaf
+    leaf = weakref.ref(products.x)
+    del products
+    assert leaf() is None
