@@ -8,7 +8,7 @@ SITE := OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -E -q -d build/doc
 ASV := cd .asv/quick && HOME="$$PWD" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ../../$(BIN)/asv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench baseline certificates peers mutants trials docs guide nightly clean
+.PHONY: help demo test lint format bench baseline certificates peers mutants coverage trials docs guide nightly clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,9 @@ peers: .venv/.installed ## install k-diffusion's samplers and what they need, an
 
 mutants: .venv/.installed ## plant the listed bugs one by one, and see that certificates catch them
 	$(BIN)/python -m scorebench.bench.certificates.hunt
+
+coverage: .venv/.installed ## see how often metrics' intervals hold the truth, and commit the table
+	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.bench.coverage --table results/coverage.csv
 
 .venv/.docs: .venv/.installed
 	$(PIP) install -c constraints.txt -e '.[docs]'

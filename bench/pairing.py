@@ -35,7 +35,7 @@ class Paired:
     def verdicts(self, values: np.ndarray, one: int, comparisons: int) -> np.ndarray:
         """+1 where entry `one` wins, its value (k,) being smaller beyond doubt, −1 where it loses, and 0 for ties; (k,)."""
         difference, half = values - values[one], self.critical(comparisons) * self.deviation(one)
-        return (difference > half).astype(int) - (difference < -half).astype(int)
+        return np.asarray((difference > half).astype(int) - (difference < -half).astype(int))
 
 
 def by_sample(errors: np.ndarray, statistic: Statistic) -> Paired:
