@@ -14,6 +14,7 @@ from . import optimised_grids
 from .features import Extractor, extractor_of, has_data
 from .field_practice import find_peer, is_peer
 from .fingerprint import fingerprint_of
+from .inception import inception_for
 from .moments import coordinates, known
 from .provenance import machine, package_version
 from .store import SCHEMA, Json, Store, key_of
@@ -207,8 +208,10 @@ def make_cell(
 
 
 def more_extractors(model: Model, first: Extractor) -> tuple[Extractor, ...]:
-    """What else a sample cell keeps: coordinates whose exact moments are known, unless the features are these."""
-    return (coordinates(model),) if known(model) and coordinates(model) is not first else ()
+    """What else a sample cell keeps: coordinates whose exact moments are known, unless the features are these; Inception's."""
+    exact = (coordinates(model),) if known(model) and coordinates(model) is not first else ()
+    inception = inception_for(model)
+    return exact if inception is None else (*exact, inception)
 
 
 def _variants(entry: SolverEntry, budgets: list[int]) -> list[tuple[dict[str, float | bool | str], int | None]]:

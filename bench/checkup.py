@@ -16,13 +16,14 @@ from scorebench.reference_models.classifier import RECIPES, load_classifier
 from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.network import WEIGHTS, check_digest
 
+from .inception import PUBLISHED
+from .inception import SHA256 as INCEPTION_SHA256
+from .inception import VARIABLE as INCEPTION
 from .provenance import commit, machine
 from .store import digest_of
 
 State = Literal["ok", "note", "fails"]
 CPU = Path("/sys/devices/system/cpu")
-INCEPTION = "SCOREBENCH_INCEPTION"  # names the file of Inception-v3's weights as torch-fidelity publishes it
-INCEPTION_SHA256 = "6726825d"  # its first digits, which its published name ends in
 PEERS = ("k_diffusion", "torchsde", "torchdiffeq")
 
 
@@ -147,15 +148,15 @@ def data() -> Finding:
 
 def inception() -> Finding:
     place, affects = os.environ.get(INCEPTION), "features of Inception-v3; shipped features are used instead"
-    mend = f"export {INCEPTION}=/path/to/weights-inception-2015-12-05-{INCEPTION_SHA256}.pth"
+    mend = f"export {INCEPTION}=/path/to/{PUBLISHED}"
     if place is None:
         return Finding("Inception-v3", "no weights file named", "note", affects, mend)
     if not Path(place).is_file():
         return Finding("Inception-v3", f"no file {place}", "fails", affects, mend)
     digest = digest_of(Path(place).read_bytes())
-    if not digest.startswith(INCEPTION_SHA256):
+    if digest != INCEPTION_SHA256:
         return Finding(
-            "Inception-v3", f"{place} has sha256 {digest[:12]}…, not {INCEPTION_SHA256}…", "fails", affects, mend
+            "Inception-v3", f"{place} has sha256 {digest[:12]}…, not {INCEPTION_SHA256[:8]}…", "fails", affects, mend
         )
     return Finding("Inception-v3", place)
 

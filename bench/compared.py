@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any, TypeVar
 
@@ -13,6 +14,8 @@ from scorebench.reference_models.model import ExactModel
 from . import moments
 from .cells import Cell
 from .features import Extractor, classes_of, exact_draws, floor_features, real_features
+from .fingerprint import fingerprint
+from .inception import NAME, pixels_to_compare
 from .measure import Say, solution
 from .references import Reference
 from .sample_metrics import EXACT, FEATURES, Exact, class_row, error_rows, feature_rows
@@ -38,8 +41,12 @@ class Compared:
             if "class_changed" in wanted and (told := classes_of(cell.model)) is not None:
                 looked_at = told(arrays["features"][0]), told(self._looked_at(cell, cell.extractor))
                 rows.append(class_row(*looked_at, cell.extractor.name))
-        if wanted.intersection(FEATURES) and (sides := self._sides(cell, cell.extractor)) is not None:
-            rows += feature_rows(arrays["features"], sides, wanted)
+        if wanted.intersection(FEATURES):
+            if (sides := self._sides(cell, cell.extractor)) is not None:
+                rows += feature_rows(arrays["features"], sides, wanted)
+            if (inception := next((e for e in cell.more if e.name == NAME), None)) is not None:
+                sides = self._once(NAME, cell, partial(self._inception_sides, cell, inception))
+                rows += [] if sides is None else feature_rows(arrays[NAME], sides, wanted)
         if wanted.intersection(EXACT) and (exact := self._exact(cell)) is not None:
             sets = arrays.get(exact.features, arrays["features"])
             rows += exact.rows(sets, arrays["log_p"], prod(cell.model.shape))
@@ -70,6 +77,20 @@ class Compared:
             return Sides(extractor.name, real, other, self._looked_at(cell, extractor))
 
         return self._once(f"sides {extractor.name}", cell, make)
+
+    def _inception_sides(self, cell: Cell, extractor: Extractor) -> Sides | None:
+        """Features of real images take minutes: they are kept in the store. None without data."""
+        parts = [cell.config[part] for part in ("model", "model_digest", "n", "seed", "dtype")]
+        key = key_of([NAME, extractor.digest, fingerprint("scorebench.bench.inception"), *parts])
+        if (kept := self.store.reference(key)) is None:
+            if (pixels := pixels_to_compare(cell.model, cell.config["n"])) is None:
+                return None
+            self.say(f"features of {NAME} of {cell.config['model']}'s data")
+            real, other = pixels
+            kept = {"real": extractor.extract(real), "reference": self._looked_at(cell, extractor)}
+            kept |= {} if other is None else {"other": extractor.extract(other)}
+            self.store.write_npz(f"references/{key}.npz", kept)
+        return Sides(NAME, kept["real"], kept.get("other"), kept["reference"])
 
     def _exact(self, cell: Cell) -> Exact | None:
         """None where the model's law is not known."""

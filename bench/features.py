@@ -105,8 +105,12 @@ def _shipped(model: Model) -> classifier.Real:
     """What ships of the model's data set, of its class alone where it has one."""
     name = classifier.name_for(model.shape)
     assert name is not None
-    label, null = (model.label, model.null) if isinstance(model, NetworkModel) else (None, None)
-    return classifier.real(name, None if label == null else label)
+    return classifier.real(name, label_of(model))
+
+
+def label_of(model: Model) -> int | None:
+    """The class that a network is asked for; None where it is not."""
+    return model.label if isinstance(model, NetworkModel) and model.label != model.null else None
 
 
 def exact_draws(model: ExactModel, n: int, seed: int = 2) -> Tensor:

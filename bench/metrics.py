@@ -29,7 +29,9 @@ class Metrics:
         self.compared = Compared(self.store, self.say)
 
     def key(self, cell: Cell, kept: Json) -> str:
-        source = fingerprint("scorebench.bench.sample_metrics", "scorebench.bench.moments")
+        source = fingerprint(
+            "scorebench.bench.sample_metrics", "scorebench.bench.moments", "scorebench.bench.inception"
+        )
         return key_of([cell.key, kept["npz_sha256"], source, cell.extractor.digest])
 
     def current(self, cell: Cell, kept: Json) -> bool:
