@@ -6,9 +6,10 @@ from typing import Literal
 import torch
 
 from scorebench.reference_models.addresses import load_model
-from scorebench.reference_models.model import Model, model_digest
+from scorebench.reference_models.model import ExactModel, Model, model_digest
 from scorebench.solvers.facts import SolverInfo
 from scorebench.solvers.grids import OPTIMISE, check_points, make_grid, parse_grid
+from scorebench.solvers.likelihood import Prior
 
 from . import optimised_grids
 from .features import Extractor, extractor_of, has_data
@@ -70,6 +71,11 @@ class Cell:
     @property
     def of_likelihood(self) -> bool:
         return self.config["pass"] in ("likelihood", "likelihood-time")
+
+    @property
+    def prior(self) -> Prior:
+        """Of a likelihood; not in configurations that have the Gaussian, which are older."""
+        return "exact" if self.config.get("prior") == "exact" else "gaussian"
 
     @property
     def timed(self) -> bool:
@@ -195,6 +201,8 @@ def make_cell(
         "source": fingerprint_of(info.method, DRIVERS[kind], *made_by) + fingerprint_of(type(model)),
         **extra,
     }
+    if section is suite.likelihood is not None and suite.likelihood.prior == "exact" and isinstance(model, ExactModel):
+        config["prior"] = "exact"
     if is_peer(info.id):
         config["package"] = find_peer(info.id).found
     if kind == "sample":

@@ -2,8 +2,12 @@
 
 import re
 
+import numpy as np
+
 from .cells import Cell
 from .features import has_data, real_images
+from .fingerprint import fingerprint
+from .likelihood_codes import interpolations
 from .measure import STRIP, Say, solution
 from .store import Damaged, Json, Store, Unwritable, key_of
 from .suite import Suite
@@ -38,7 +42,6 @@ def write_strips(store: Store, cells: list[Cell], say: Say) -> None:
     for cell in {
         c.config["model"]: c for c in cells if len(c.model.shape) == 3 and c.config["pass"] == "sample"
     }.values():
-        slug = re.sub("[^a-z0-9]+", "-", cell.config["model"].lower()).strip("-")
         try:
             strip = {"reference": solution(cell, store, say).solution[:STRIP]}
             if has_data(cell.model):
@@ -48,7 +51,26 @@ def write_strips(store: Store, cells: list[Cell], say: Say) -> None:
         except Exception as error:  # the cells that need the reference say the same
             say(f"no strip of {cell.config['model']}: {error}")
         else:
-            store.write_npz(f"references/strip-{slug}.npz", strip)
+            store.write_npz(f"references/strip-{slug(cell.config['model'])}.npz", strip)
+
+
+def write_interpolations(store: Store, cells: list[Cell], say: Say) -> None:
+    """Of every image model that takes round trips rows of images decoded between two, unless they are there."""
+    source = fingerprint("scorebench.bench.likelihood_codes")
+    for cell in {
+        c.config["model"]: c for c in cells if len(c.model.shape) == 3 and c.config["pass"] == "round-trip"
+    }.values():
+        made_by, name = f"{cell.config['model_digest']} {source}", f"interpolation-{slug(cell.config['model'])}"
+        kept = store.reference(name)
+        if kept is None or str(kept["made_by"]) != made_by:
+            say(f"interpolations of {cell.config['model']}")
+            rows = interpolations(cell.model, cell.dtype).float().numpy()
+            store.write_npz(f"references/{name}.npz", {"rows": rows, "made_by": np.array(made_by)})
+
+
+def slug(model: str) -> str:
+    """An address as the name of a file."""
+    return re.sub("[^a-z0-9]+", "-", model.lower()).strip("-")
 
 
 def _kept(store: Store, name: str) -> Json:

@@ -94,24 +94,32 @@ def interpolate(
         return decode(model, info, up.flip(0), between).x
 
 
-def draw_interpolations(model: Model, path: Path, pairs: int = 4, count: int = 9) -> None:
-    """One row for each pair of images: its images at the ends, decoded codes between. UsageError unless they are images."""
+def interpolations(model: Model, dtype: torch.dtype, pairs: int = 4, count: int = 9) -> Tensor:
+    """Rows (pairs, count + 2, *d) between two images: the first, decoded codes, the second. UsageError unless of images."""
+    if len(model.shape) != 3:
+        raise UsageError(f"model {model.name!r} has no images to interpolate: its shape is {model.shape}")
+    x = images(model, 2 * pairs, 0, dtype)
+    rows = [
+        torch.cat([a[None], interpolate(model, a, b, count=count), b[None]]) for a, b in zip(*x.chunk(2), strict=True)
+    ]
+    return torch.stack(rows)
+
+
+def draw_interpolations(model: Model, path: Path) -> None:
+    """The same as a picture."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    if len(model.shape) != 3:
-        raise UsageError(f"model {model.name!r} has no images to interpolate: its shape is {model.shape}")
-    x = images(model, 2 * pairs, 0, torch.float32)
-    figure, axes = pyplot.subplots(pairs, count + 2, figsize=(0.75 * (count + 2), 0.8 * pairs), squeeze=False)
-    for row, (a, b) in enumerate(zip(x[:pairs], x[pairs:], strict=True)):
-        shown = torch.cat([a[None], interpolate(model, a, b, count=count), b[None]])
-        for axis, image in zip(axes[row], shown, strict=True):
-            axis.imshow(image.movedim(0, -1).squeeze(-1).clamp(-1, 1).numpy(), cmap="gray", vmin=-1, vmax=1)
-            axis.axis("off")
+    rows = interpolations(model, torch.float32)
+    pairs, count = rows.shape[:2]
+    figure, axes = pyplot.subplots(pairs, count, figsize=(0.75 * count, 0.8 * pairs), squeeze=False)
+    for axis, image in zip(axes.flat, rows.flatten(0, 1), strict=True):
+        axis.imshow(image.movedim(0, -1).squeeze(-1).clamp(-1, 1).numpy(), cmap="gray", vmin=-1, vmax=1)
+        axis.axis("off")
     axes[0, 0].set_title("image", fontsize=8)
-    axes[0, (count + 1) // 2].set_title("decoded from the great circle between their codes", fontsize=8)
+    axes[0, count // 2].set_title("decoded from the great circle between their codes", fontsize=8)
     axes[0, -1].set_title("image", fontsize=8)
     figure.subplots_adjust(wspace=0.06, hspace=0.06, left=0.01, right=0.99, bottom=0.01, top=0.92)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -130,12 +130,12 @@ def _likelihood(cell: Cell, store: Store, say: Say) -> Result:
     config, model = cell.config, cell.model
     n, seed = config["n"], config["seed"]
     x, probes = references.images(model, n, seed, cell.dtype), references.shared_probes(model, n, seed)
-    grid = cell.grid()
+    grid, options = cell.grid(), config["options"]
 
     def part(rows: slice) -> tuple[np.ndarray, Count]:
         z = None if probes is None else probes[rows]
         with torch.no_grad():
-            result = log_likelihood(model, cell.info, grid, x[rows], options=config["options"], probes=z)
+            result = log_likelihood(model, cell.info, grid, x[rows], options=options, probes=z, prior=cell.prior)
         return result.log_p.numpy(), result.count
 
     parts, batch = in_batches(part, n)

@@ -11,7 +11,7 @@ from scorebench.reference_models.network import NetworkModel
 
 from .cells import Cell, plan
 from .claims import POLL
-from .facts import FACTS, write_facts, write_strips
+from .facts import FACTS, write_facts, write_interpolations, write_strips
 from .measure import measure, settled
 from .metrics import Metrics
 from .migration import migrate
@@ -171,6 +171,7 @@ def finish(run: Run, suite: Suite, cells: list[Cell], todo: list[Cell]) -> None:
             run.time(panel)
         with store.claims.hold(FACTS):
             write_strips(store, cells, run.say)
+            write_interpolations(store, cells, run.say)
 
 
 def cells_of(suite: Suite, store: Store) -> list[Cell]:

@@ -13,6 +13,7 @@ from scorebench.reference_models.model import Model
 from scorebench.solvers.aliases import resolve
 from scorebench.solvers.facts import SolverInfo
 from scorebench.solvers.grids import parse_grid
+from scorebench.solvers.likelihood import Prior
 from scorebench.solvers.options import check_options
 from scorebench.solvers.registry import find
 
@@ -63,12 +64,21 @@ class SolverEntry(Strict):
         )
 
 
-class Likelihood(Strict):
-    """What starts from data, by every deterministic solver: on which models, with how many images, on which grid."""
+class RoundTrip(Strict):
+    """Data to noise and back, by every deterministic solver: on which models, with how many images, on which grid."""
 
     models: list[str]
     images: PositiveInt = 32
     grid: Grid = "logsnr"
+
+
+class Likelihood(RoundTrip):
+    """Likelihood by every deterministic solver: on which models, of how many images, on which grid.
+
+    With the `exact` prior, the density at t_max of the models that have one, errors there are the solvers' own.
+    """
+
+    prior: Prior = "gaussian"
 
 
 class Timing(Strict):
@@ -97,7 +107,7 @@ class Suite(Strict):
     metrics: list[str] = list(METRICS)
     sampling: bool = True
     likelihood: Likelihood | None = None
-    round_trip: Likelihood | None = None
+    round_trip: RoundTrip | None = None
     timing: Timing | None = None
 
     def select(
@@ -213,7 +223,7 @@ def _first_problem(error: ValidationError) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         sections: dict[str, type[Strict]] = {
-            "models": ModelEntry, "solvers": SolverEntry, "likelihood": Likelihood, "round_trip": Likelihood,
+            "models": ModelEntry, "solvers": SolverEntry, "likelihood": Likelihood, "round_trip": RoundTrip,
             "timing": Timing,
         }  # fmt: skip
         kind = sections.get(str(problem["loc"][0]), Suite) if len(problem["loc"]) > 1 else Suite

@@ -83,11 +83,11 @@ def job(cell: Cell) -> Callable[[], object]:
 
 def likelihood_job(cell: Cell) -> Callable[[], object]:
     model, n, seed, grid = cell.model, cell.config["n"], cell.config["seed"], cell.grid()
-    x, probes = images(model, n, seed, cell.dtype), shared_probes(model, n, seed)
+    x, probes, options = images(model, n, seed, cell.dtype), shared_probes(model, n, seed), cell.config["options"]
 
     def work() -> LogLikelihood:
         with torch.inference_mode(False), torch.no_grad():  # products need a graph
-            return log_likelihood(model, cell.info, grid, x, options=cell.config["options"], probes=probes)
+            return log_likelihood(model, cell.info, grid, x, options=options, probes=probes, prior=cell.prior)
 
     return work
 

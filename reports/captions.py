@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from .results import Results
 from .strip import Blocks
 from .verdicts import Verdict
@@ -11,6 +13,7 @@ from .wording import count, names, number, with_interval
 SUPERLATIVE = {
     "error_median": "the smallest median error",
     "likelihood_error": "the smallest likelihood error",
+    "round_trip_error": "the smallest round-trip error",
     "fid": "the smallest Fréchet distance",
 }
 
@@ -52,6 +55,16 @@ def of_strip(results: Results, model: str, shown: Blocks) -> str:
     return (
         f"{start}: at {count(budget)} calls {near} comes nearest, with a median error of {number(small)}, "
         f"and {far} stays farthest, with {number(large)}."
+    )
+
+
+def of_interpolation(rows: np.ndarray) -> str:
+    """How near the decoded ends come to the images (k, count, c, h, w), the first and last of each row."""
+    ends = rows[:, [1, -2]] - rows[:, [0, -1]]
+    distance = float(np.sqrt(np.square(ends.astype(float)).mean(axis=(2, 3, 4))).max())
+    return (
+        "The first and the last image of each row are data; those between are decoded from the great circle between their "
+        f"codes, and at its ends they come back to within {number(distance)} (rms per pixel, the worst of {ends.shape[0] * 2})."
     )
 
 

@@ -9,11 +9,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import captions, strip
+from . import captions, likelihood, strip
 from .axes import FAILURE_ROWS, GAP, End, end_labels, failures, log_ticks, log_values, note, png
 from .results import Results
-from .style import FAINT, colour, dashes, marker, use_style
-from .verdicts import DISTANCES, Verdict, below_floor, with_time
+from .style import FAINT, LIGHT, colour, dashes, is_peer, marker, use_style
+from .verdicts import DISTANCES, TIMES, Verdict, below_floor, timed_errors
 from .wording import number, slug
 
 CALLS = "network calls per sample (NFE)"
@@ -21,7 +21,11 @@ QUALITY = {
     "error_median": ("error", "median error to the reference solution, rms per dimension"),
     "fid": ("fid", "Fréchet distance to the data"),
     "likelihood_error": ("likelihood", "mean absolute error of −log p, bits/dim"),
+    "round_trip_error": ("round-trip", "median distance after data to noise and back, rms per dimension"),
 }
+TITLES = {"error_median": "median error", "likelihood_error": "likelihood error"}
+CEILING = {"likelihood_error": 3.0}  # bits/dim: about what there is to know; some solvers come to 1e12 with few steps
+CROWD = 24  # names beside a figure; where there are more, those never best are grey and have none
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,26 @@ def all_pictures(results: Results, calls: Sequence[Verdict], times: Sequence[Ver
         for model, measure, field, rows in results.principal(metric):
             verdicts = [v for v in calls if (v.model, v.measure, v.field) == (model, measure, field)]
             pictures.append(against_calls(results, rows, verdicts))
-    timed = {model: rows for model, _, _, rows in results.principal("time_ms")}
-    for model, _, _, rows in results.principal("error_median"):
-        if model in timed and len(joined := with_time(rows, timed[model])):
-            pictures.append(against_time(joined, timed[model], [v for v in times if v.model == model]))
+    for metric in TIMES:
+        for field, joined in timed_errors(results, metric):
+            model = str(joined["model"].iloc[0])
+            pictures.append(against_time(joined, field, [v for v in times if (v.model, v.metric) == (model, metric)]))
     pictures += strips(results)
+    pictures += interpolations(results)
     return pictures
+
+
+def interpolations(results: Results) -> Iterator[Picture]:
+    """Of image models: between two images, decoded from the great circle between their codes."""
+    for model, rows in results.interpolations.items():
+        yield Picture(
+            model,
+            f"interpolation-{slug(model)}.png",
+            f"{model}: from one image to another",
+            captions.of_interpolation(rows),
+            f"{len(rows)} rows of {rows.shape[1]} images of {model}: the first and the last are data, those between are decoded.",
+            strip.draw_between(rows),
+        )
 
 
 def strips(results: Results) -> Iterator[Picture]:
@@ -83,17 +101,23 @@ def against_calls(results: Results, rows: pd.DataFrame, verdicts: Sequence[Verdi
     failed = cells[same & (cells["status"] == "failed")]
     image = chart(rows, "nfe_mean", (title, CALLS, words), leaders(verdicts), failed)
     name = "-".join(part for part in (stem, features, "nfe", slug(model)) if part)
-    return Picture(model, f"{name}.png", title, captions.of_calls(verdicts, metric), alt(rows, title), image)
+    caption = captions.of_calls(verdicts, metric)
+    if metric == "likelihood_error":
+        caption += " " + likelihood.sentence(rows, "nfe_mean")
+    return Picture(model, f"{name}.png", title, caption, alt(rows, title), image)
 
 
-def against_time(joined: pd.DataFrame, timed: pd.DataFrame, verdicts: Sequence[Verdict]) -> Picture:
-    """Median error of one model against milliseconds."""
-    model = str(joined["model"].iloc[0])
-    title = f"{model}: median error against time"
-    axis = f"milliseconds for a batch of {timed['n_samples'].iloc[0]}, median"
-    image = chart(joined, "ms", (title, axis, QUALITY["error_median"][1]), leaders(verdicts), joined.iloc[:0])
-    caption = captions.of_time(verdicts, str(timed["field"].iloc[0]))
-    return Picture(model, f"error-ms-{slug(model)}.png", title, caption, alt(joined, title), image)
+def against_time(joined: pd.DataFrame, field: str, verdicts: Sequence[Verdict]) -> Picture:
+    """An error of one model against milliseconds."""
+    model, metric = str(joined["model"].iloc[0]), str(joined["metric"].iloc[0])
+    title = f"{model}: {TITLES[metric]} against time"
+    axis = f"milliseconds for a batch of {joined['batch'].iloc[0]}, median"
+    image = chart(joined, "ms", (title, axis, QUALITY[metric][1]), leaders(verdicts), joined.iloc[:0])
+    caption = captions.of_time(verdicts, field)
+    if metric == "likelihood_error":
+        caption += " " + likelihood.sentence(joined, "ms")
+    name = "error" if metric == "error_median" else QUALITY[metric][0]
+    return Picture(model, f"{name}-ms-{slug(model)}.png", title, caption, alt(joined, title), image)
 
 
 def leaders(verdicts: Sequence[Verdict]) -> set[str]:
@@ -105,11 +129,16 @@ def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[s
     """Lines of `value` against x, one per label, on log axes; words: the title and the names of both axes."""
     figure = Figure(figsize=(9, 5.4))
     ax = figure.subplots()
-    room = max(rows["label"].str.len().max(), 12) * 0.0088 + 0.055  # for the names on the right
+    plain = background(rows, strong)
+    named = rows[~rows["label"].isin(plain)]
+    room = max(named["label"].str.len().max(), 12) * 0.0088 + 0.055  # for the names on the right
     figure.subplots_adjust(left=0.105, right=1 - min(room, 0.4), top=0.91, bottom=0.11)
-    scale(ax, rows, x, failed)
+    scale(ax, rows, x, failed, CEILING.get(str(rows["metric"].iloc[0]), np.inf))
     ends = []
     for label, line in rows.sort_values([x, "value"]).groupby("label", sort=False):
+        if label in plain:
+            ax.plot(line[x], line["value"], color=LIGHT, lw=0.9, zorder=0.9)
+            continue
         draw_line(ax, line, x, label in strong)
         if len(last := line[line["value"] > 0].tail(1)):
             spot = (float(last[x].iloc[0]), float(last["value"].iloc[0]))
@@ -120,10 +149,20 @@ def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[s
     failures(ax, crosses)
     end_labels(ax, ends)
     stochastic = "; dashed: stochastic" if (rows["kind"] == "sde").any() else ""
-    note(ax, f"↙ lower left is better; bold: best or tied somewhere{stochastic}")
+    others = f"; grey: {len(plain)} others" if plain else ""
+    peers = "; red: the field's practice" if named["solver"].map(is_peer).any() else ""
+    note(ax, f"↙ lower left is better; bold: best or tied somewhere{stochastic}{peers}{others}")
     ax.set_title(words[0], pad=12)
     ax.set(xlabel=words[1], ylabel=words[2])
     return png(figure)
+
+
+def background(rows: pd.DataFrame, strong: set[str]) -> set[str]:
+    """Whom a crowded chart draws in grey: who is never best nor tied, and is no peer."""
+    found = rows.drop_duplicates("label")
+    if len(found) <= CROWD:
+        return set()
+    return set(found["label"][~found["label"].isin(strong) & ~found["solver"].map(is_peer)])
 
 
 def mark_floor(ax: Axes, rows: pd.DataFrame, x: str) -> None:
@@ -143,15 +182,15 @@ def real_levels(rows: pd.DataFrame) -> list[float]:
     return sorted(rows["floor"][rows["metric"].isin(DISTANCES)].dropna().unique())
 
 
-def scale(ax: Axes, rows: pd.DataFrame, x: str, failed: pd.DataFrame) -> None:
-    """Limits and ticks with room for the note below and for failures above."""
+def scale(ax: Axes, rows: pd.DataFrame, x: str, failed: pd.DataFrame, ceiling: float) -> None:
+    """Limits and ticks with room for the note below and for failures above; what lies above the ceiling is cut off."""
     budgets = sorted(float(b) for b in rows["budget"].dropna().unique())
     across = [*rows[x], *failed["budget"].dropna()]
     low, high = min(across) / 1.12, max(across) * 1.12
     ax.set_xscale("log")
     ax.set_xlim(low, high)
     log_ticks(ax, low, high, budgets if x == "nfe_mean" else ())
-    marks = [value for value in [*rows["value"], *real_levels(rows)] if value > 0]
+    marks = [min(value, ceiling) for value in [*rows["value"], *real_levels(rows)] if value > 0]
     if marks:
         span = max(max(marks) / min(marks), 4)
         above = 0.05 + GAP * min(failed["label"].nunique(), FAILURE_ROWS)
@@ -168,8 +207,8 @@ def draw_line(ax: Axes, line: pd.DataFrame, x: str, strong: bool) -> None:
         y="value",
         color=tint,
         marker=marker(solver),
-        markersize=7 if strong else 5.5,
-        linestyle=dashes(kind),
+        markersize=10 if is_peer(solver) else 7 if strong else 5.5,
+        linestyle=":" if is_peer(solver) else dashes(kind),
         linewidth=2.2 if strong else 1.2,
         alpha=1.0 if strong else 0.7,
         estimator=None,

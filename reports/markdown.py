@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from . import tables
+from . import likelihood, tables
 from .captions import suspicion
 from .page import Report, bibliography, link, principal, provenance
 from .verdicts import Verdict
@@ -42,16 +42,18 @@ def markdown(report: Report) -> str:
 
 
 def leaderboard(report: Report, model: str) -> list[str]:
-    """The table of one model, and that of time limits where it was timed."""
+    """The table of one model, those of time limits where it was timed, and what reaches which likelihood error."""
     budgets, board = report.leaderboard(model)
     if not board:
         return [f"### {model}", "No cell finished."]
     rows = zip(budgets, *(verdicts for _, verdicts in board), strict=True)
     body = [[f"{count(budget)} calls", *map(entry, verdicts)] for budget, *verdicts in rows]
     parts = [f"### {model}", table(["Budget", *(name for name, _ in board)], body)]
-    if limits := report.clock(model):
-        body = [[f"{v.budget:g} ms", entry(v)] for v in limits]
-        parts.append(table(["Time", "Median error"], body))
+    for name, limits in report.clocks(model):
+        parts.append(table(["Time", name], [[f"{v.budget:g} ms", entry(v)] for v in limits]))
+    for name, title, headings, lines in likelihood.tables(report.results):
+        if name == model:
+            parts += [f"{title}:", table(headings, lines)]
     return parts
 
 

@@ -9,15 +9,20 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import tables
+from . import likelihood, tables
 from .captions import suspicion
 from .figures import Picture
-from .results import Results
-from .verdicts import HEADLINE, Verdict
+from .results import TIMED, Results
+from .verdicts import HEADLINE, TIMES, Verdict
 from .wording import count, interval, number, slug, with_interval
 
-HEADINGS = {"error_median": "Median error", "likelihood_error": "Likelihood error"}
-PASSES = {"sample": "Sampling", "likelihood": "Likelihood", "time": "Time"}
+HEADINGS = {
+    "error_median": "Median error", "likelihood_error": "Likelihood error", "round_trip_error": "Round-trip error"
+}  # fmt: skip
+PASSES = {
+    "sample": "Sampling", "likelihood": "Likelihood", "round-trip": "Round trips", "time": "Time",
+    "likelihood-time": "Time of likelihoods",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,10 @@ class Report:
         measures = dict.fromkeys(v.measure for v in mine)
         return budgets, [(heading(m), [cells.get((m, budget)) for budget in budgets]) for m in measures]
 
-    def clock(self, model: str) -> list[Verdict]:
-        return [v for v in self.times if v.model == model]
+    def clocks(self, model: str) -> list[tuple[str, list[Verdict]]]:
+        """The heading and the verdicts of each timed error."""
+        found = {metric: [v for v in self.times if (v.model, v.metric) == (model, metric)] for metric in TIMES}
+        return [(heading(metric), verdicts) for metric, verdicts in found.items() if verdicts]
 
 
 def principal(results: Results, calls: Sequence[Verdict]) -> list[Verdict]:
@@ -105,7 +112,8 @@ def section(report: Report, model: str) -> dict[str, Any]:
         "facts": report.results.models.get(model, {}),
         "budgets": budgets,
         "board": board,
-        "clock": report.clock(model),
+        "clocks": report.clocks(model),
+        "reached": [table for name, *table in likelihood.tables(report.results) if name == model],
         "floors": tables.floors(report.results, model),
         "pictures": [(p, base64.b64encode(p.png).decode()) for p in pictures],
         "numbers": every_number(report.results, model),
@@ -145,7 +153,9 @@ def provenance(results: Results) -> dict[str, str]:
     rows = results.frame
     started = pd.to_datetime(rows["started"], utc=True, format="ISO8601")
     days = list(dict.fromkeys(f"{day:%Y-%m-%d}" for day in (started.min(), started.max())))
-    sizes = rows[rows["pass"] == "sample"]["n_samples"].unique()
+    measured = rows[~rows["pass"].isin(TIMED)]
+    sampled = measured[measured["pass"] == "sample"]
+    sizes = (measured if sampled.empty else sampled)["n_samples"].unique()
 
     def listed(column: str) -> str:
         return ", ".join(sorted({str(value) for value in rows[column].dropna() if str(value)})) or "–"

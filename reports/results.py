@@ -17,7 +17,9 @@ from scorebench.reference_models.errors import UsageError
 from .wording import slug
 
 Arrays = dict[str, np.ndarray]
+TIMED = ("time", "likelihood-time")
 KEPT = ("index", "error", "strip")  # features are large, and no report needs them
+PICTURES = {"strip": ("reference", "real"), "interpolation": ("rows",)}
 SAME = "pass model model_digest dtype n_samples seed_block solver options grid budget where".split()
 NUMBERS = "budget nfe_mean nfe_max calls vjps jvps eta n_samples value low high floor seconds".split()
 
@@ -36,6 +38,7 @@ class Results:
     frame: pd.DataFrame
     arrays: dict[str, Arrays]
     strips: dict[str, Arrays]
+    interpolations: dict[str, np.ndarray]
     solvers: dict[str, Json]
     models: dict[str, Json]
     suites: list[Json]
@@ -66,10 +69,12 @@ def load(root: Path) -> Results:
     keys = [str(key) for key in rows["cell"].unique()]
     arrays = {key: _arrays(store, key) for key in keys}
     models = _section(store, "models")
-    strips = {model: _strip(store, model) for model in dict.fromkeys(rows["model"].astype(str))}
+    names = list(dict.fromkeys(rows["model"].astype(str)))
+    strips = {model: _pictures(store, "strip", model) for model in names}
+    between = {model: shown["rows"] for model in names if (shown := _pictures(store, "interpolation", model))}
     missing = sum(not store.has("cells", key) for suite in suites for key in suite["cells"])
     strips = {model: strip for model, strip in strips.items() if strip}
-    return Results(rows, tidy(rows), arrays, strips, _section(store, "solvers"), models, suites, missing)
+    return Results(rows, tidy(rows), arrays, strips, between, _section(store, "solvers"), models, suites, missing)
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +83,7 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
     frame[NUMBERS] = frame[NUMBERS].apply(pd.to_numeric)
     threads, device = frame["threads"].astype(str), frame["device"].astype(str)
     place = "threads: " + threads + ", " + device + ", " + frame["machine"].astype(str)
-    frame["where"] = place.where(frame["pass"] == "time", "")
+    frame["where"] = place.where(frame["pass"].isin(TIMED), "")
     cells = frame.drop_duplicates("cell").sort_values("started", kind="stable")
     frame = frame[frame["cell"].isin(cells.drop_duplicates(SAME, keep="last")["cell"])].copy()
     frame["label"] = labels(frame)
@@ -107,7 +112,7 @@ def _short(value: object) -> str:
 
 
 def _field(row: "pd.Series[str]") -> str:
-    if row["pass"] == "time":
+    if row["pass"] in TIMED:
         return f"batch of {row['n_samples']}, {row['where']}"
     digest = str(row["model_digest"])[:8]
     return f"n = {row['n_samples']}, seed {row['seed_block']}, {row['dtype']}, model {digest}"
@@ -129,13 +134,13 @@ def _section(store: Store, name: str) -> dict[str, Json]:
     return dict(store.read_json(f"{name}.json")[name]) if (store.root / f"{name}.json").is_file() else {}
 
 
-def _strip(store: Store, model: str) -> Arrays:
-    """The reference row and the real row of a model's strip; empty where the store has none."""
-    path = store.root / "references" / f"strip-{slug(model)}.npz"
+def _pictures(store: Store, kind: str, model: str) -> Arrays:
+    """The images that a store keeps of a model beside its cells; empty where it has none of that kind."""
+    path = store.root / "references" / f"{kind}-{slug(model)}.npz"
     if not path.is_file():
         return {}
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            return {name: file[name] for name in ("reference", "real") if name in file}
+            return {name: file[name] for name in PICTURES[kind] if name in file}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         raise UsageError(f"{path} was cut or edited: delete it and run the suite again") from None

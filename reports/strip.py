@@ -98,6 +98,29 @@ def draw(shown: Blocks, arrays: Arrays) -> bytes:
     return png(figure, colours=256 if shown.grey() else 0)
 
 
+def draw_between(rows: np.ndarray) -> bytes:
+    """Rows of images (k, count, c, h, w) as a PNG: data at both ends, apart from what is decoded between."""
+    k, count, channels, height, width = rows.shape
+    figure = Figure(figsize=(0.62 * count, 0.62 * k + 0.3))
+    ax = figure.add_axes((0.01, 0.01, 0.98, 0.62 * k / (0.62 * k + 0.3) - 0.01))
+    space = width // 2  # between data and what is decoded
+    mosaic = np.ones((k * (height + GAP), count * (width + GAP) + 2 * space, 3))
+    for i, row in enumerate(rows):
+        for j, image in enumerate(np.nan_to_num(row, nan=1.0)):
+            top, left = i * (height + GAP), j * (width + GAP) + space * ((j > 0) + (j == count - 1))
+            pixels = np.clip((image + 1) / 2, 0, 1).transpose(1, 2, 0)
+            mosaic[top : top + height, left : left + width] = np.broadcast_to(pixels, (height, width, 3))
+    ax.imshow(mosaic, interpolation="nearest", aspect="auto", extent=(0, mosaic.shape[1], mosaic.shape[0], 0))
+    for place, words in (
+        (0.5 * width, "image"),
+        (0.5 * mosaic.shape[1], "decoded"),
+        (mosaic.shape[1] - 0.5 * width, "image"),
+    ):
+        ax.text(place, -2, words, ha="center", va="bottom", fontsize=9, color=INK)
+    ax.axis("off")
+    return png(figure, colours=256 if channels == 1 else 0)
+
+
 def block(ax: Axes, entries: list[np.ndarray | str]) -> None:
     """One block: a mosaic with a row per entry; where there are no images, the reason."""
     like = next(entry for entry in entries if isinstance(entry, np.ndarray))

@@ -17,7 +17,9 @@ NAMED = (
     "ddim dpmpp-2m exp-ab3 heun rk45 exp-ab2 dpm-solver-3 euler dpm-solver-2 euler-maruyama "
     "pc reverse-diffusion dpm-solver-1 dpm-2 heun-t euler-t"
 ).split()
-INK, FAINT = "#222222", "#767676"
+PEERS = {"peer:score_sde-rk45": "*", "peer:k-diffusion-dopri5": "X"}  # the field's practice: marks of their own
+PEER, PEER_MARK, PEER_COLOUR = "peer:", "p", "#B3001B"
+INK, FAINT, LIGHT = "#222222", "#767676", "#D3D3D3"
 DPI = 110
 
 
@@ -28,11 +30,19 @@ def slot(solver: str) -> int:
     return len(NAMED) + digest % (SLOTS - len(NAMED))
 
 
+def is_peer(solver: str) -> bool:
+    return solver.startswith(PEER)
+
+
 def colour(solver: str) -> str:
+    if is_peer(solver):
+        return PEER_COLOUR
     return COLOURS[slot(solver) % len(COLOURS)]
 
 
 def marker(solver: str) -> str:
+    if is_peer(solver):
+        return PEERS.get(solver, PEER_MARK)
     return MARKERS[slot(solver) % len(MARKERS)]
 
 

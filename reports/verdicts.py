@@ -17,7 +17,8 @@ from scorebench.reference_models.errors import UsageError
 
 from .results import Arrays, Results
 
-PAIRED: dict[str, Statistic] = {"error_median": np.median, "likelihood_error": np.mean}
+PAIRED: dict[str, Statistic] = {"error_median": np.median, "likelihood_error": np.mean, "round_trip_error": np.median}
+TIMES = {"error_median": "time_ms", "likelihood_error": "likelihood_ms"}  # an error, and the time of what has it
 DISTANCES = ("fid", "fid_corrected", "kid", "sliced_wasserstein", "moments_frechet")
 HEADLINE = (*PAIRED, "fid")  # the metrics of the leaderboards
 RANKED = (*PAIRED, *DISTANCES)  # the metrics that decide a budget
@@ -64,23 +65,28 @@ def best_at_each_budget(results: Results) -> list[Verdict]:
 
 
 def best_at_each_time(results: Results) -> list[Verdict]:
-    """One verdict on median error for every model and time limit, by the time pass with the largest batch."""
+    """One verdict on each timed error for every model and time limit, by the time pass with the largest batch."""
     verdicts = []
-    timed = {model: rows for model, _, _, rows in results.principal("time_ms")}
-    for model, _, _, rows in results.principal("error_median"):
-        if model not in timed:
-            continue
-        joined = with_time(rows, timed[model])
-        for limit in limits(joined["ms"]):
-            entrants = most_accurate(joined[joined["ms"] <= limit])
-            verdicts.append(decide(entrants, results.arrays, limit, "ms"))
+    for metric in TIMES:
+        for _, rows in timed_errors(results, metric):
+            for limit in limits(rows["ms"]):
+                entrants = most_accurate(rows[rows["ms"] <= limit])
+                verdicts.append(decide(entrants, results.arrays, limit, "ms"))
     return verdicts
+
+
+def timed_errors(results: Results, metric: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """(field of the times, rows with `ms`) of each model on which cells with this error were timed too."""
+    timed = {model: (field, rows) for model, _, field, rows in results.principal(TIMES[metric])}
+    for model, _, _, rows in results.principal(metric):
+        if model in timed and len(joined := with_time(rows, timed[model][1])):
+            yield timed[model][0], joined
 
 
 def with_time(rows: pd.DataFrame, timed: pd.DataFrame) -> pd.DataFrame:
     """The rows that were also timed with the same options, grid and budget: `ms` between its quartiles."""
     same = ["solver", "options", "grid", "budget"]
-    columns = {"value": "ms", "low": "ms_low", "high": "ms_high"}
+    columns = {"value": "ms", "low": "ms_low", "high": "ms_high", "n_samples": "batch"}
     return rows.merge(timed[[*same, *columns]].rename(columns=columns), on=same)
 
 

@@ -12,7 +12,7 @@ from scorebench.bench.field_practice import PEERS, Peer, find_peer
 from scorebench.bench.rows import load_rows
 from scorebench.bench.runner import run_suite
 from scorebench.bench.store import Store
-from scorebench.bench.suite import Likelihood, ModelEntry, SolverEntry, Suite, Timing, load_suite
+from scorebench.bench.suite import Likelihood, ModelEntry, RoundTrip, SolverEntry, Suite, Timing, load_suite
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError
 from scorebench.solvers.drive import solve
@@ -32,8 +32,8 @@ SUITE = Suite(
         SolverEntry(id=RK45, ladder=[TOLERANCE]),
         SolverEntry(id=DOPRI5, ladder=[TOLERANCE]),
     ],
-    likelihood=Likelihood(models=["exact:gmm"], images=5),
-    round_trip=Likelihood(models=["exact:gmm"], images=5),
+    likelihood=Likelihood(models=["exact:gmm"], images=5, prior="exact"),
+    round_trip=RoundTrip(models=["exact:gmm"], images=5),
     timing=Timing(models=["exact:gmm"], of="likelihood", budgets=[6], batch=3, rounds=2),
 )
 
@@ -69,6 +69,20 @@ def test_passes_of_the_suite(tmp_path: Path, without_torchdiffeq: None) -> None:
     timed = rows[rows["pass"] == "likelihood-time"].dropna(subset="metric")
     assert set(timed.metric) == {"likelihood_ms", "likelihood_cpu_ms", "likelihood_time_ratio"}
     assert timed[timed.solver == "exp-ab2"].calls.eq(6).all() and timed.value.gt(0).all()
+
+
+def test_errors_with_the_exact_prior_are_the_solvers_own(tmp_path: Path) -> None:
+    """A tight tolerance leaves of the Gaussian prior its mismatch, of the model's own density next to nothing."""
+    tight = SolverEntry(id="rk45", ladder=[{"rtol": 1e-6, "atol": 1e-6}])
+    errors = []
+    for prior in ("gaussian", "exact"):
+        section = Likelihood(models=["exact:gmm"], images=8, prior=prior)
+        change = {"solvers": [tight], "likelihood": section, "round_trip": None, "timing": None, "dtype": "float64"}
+        store = Store(tmp_path / prior)
+        run_suite(SUITE.model_copy(update=change), store)
+        rows = load_rows(store).set_index("metric")
+        errors.append(float(rows.loc["likelihood_error", "value"]))
+    assert errors[1] < 1e-5 < 1e-4 < errors[0]
 
 
 def test_a_practice_that_is_installed_later_is_another_cell(monkeypatch: pytest.MonkeyPatch) -> None:

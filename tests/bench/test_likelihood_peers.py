@@ -42,7 +42,7 @@ def test_every_integrator_finds_the_same_likelihood() -> None:
             practice(model, x, trace, RK45, 1e-5),
             *([practice(model, x, trace, DOPRI5, 1e-5)] if not find_peer(DOPRI5).missing else []),
             ours(model, x, trace, "exp-ab4", "logsnr", 200),
-            ours_adaptive(model, x, trace, "rk45", 1e-5),
+            ours_adaptive(model, x, trace, "rk45", 1e-5, 1e-5),
         ]
         for result in found:
             expected = truth if trace is CLOSED else found[0].log_p
@@ -72,7 +72,7 @@ def test_comparison_and_its_verdict() -> None:
     x = model.samples(4, torch.Generator().manual_seed(0))
     runs = [
         ("scipy RK45", True, partial(practice, peer=RK45, tolerance=1e-5)),
-        ("rk45, per image", False, partial(ours_adaptive, solver="rk45", tolerance=1e-3)),
+        ("rk45, per image", False, partial(ours_adaptive, solver="rk45", rtol=1e-3, atol=1e-3)),
     ]
     peer, own = compare(model, x, runs)
     assert peer.error < FINE < own.error < TARGET and peer.probe_error > 0 and peer.wall > 0
