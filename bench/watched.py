@@ -118,7 +118,7 @@ def run_watched(
     if all(run.finished(cell) for cell in cells):
         finish(run, suite, cells, [])
         return outcome(cells, store, 0)
-    watch = Watch(suite, run, prepare)
+    watch = Watch(suite, run, prepare, set(orders.attempted))
     while (why := watch.child()) is not None:
         watch.give_up({cell.key: cell for cell in cells}, why)
     return outcome(cells, store, watch.new)

@@ -22,10 +22,14 @@ def run(
     grid: Annotated[list[str], typer.Option(help="This time grid instead of each solver's own; repeatable.")] = [],
     plugin: PluginOption = [],
     time_limit: Annotated[float, typer.Option(help="Seconds that one cell may take; 0 for any.", min=0)] = 3600,
+    ray: Annotated[
+        str | None, typer.Option(help="A Ray cluster's HOST:PORT or `auto`; `local` or `local:N` for N workers here.")
+    ] = None,
 ) -> None:
     """Measure every cell of a suite that the store lacks. Interrupted or killed, it continues where it stopped.
 
-    Runs at the same time on one store divide the cells. A cell that crashes or hangs costs itself alone.
+    Runs at the same time on one store divide the cells. A cell that crashes or hangs costs itself alone. With --ray,
+    quality cells are spread over a cluster; those that are timed run one by one on this machine.
     """
     load_solvers(plugin)
     from scorebench.bench.runner import Event, Orders
@@ -36,17 +40,26 @@ def run(
     chosen = load_suite(suite).select(model, solver, budget, grid)
     chosen.check()
     with progress_bar() as progress:
-        bar = progress.add_task("", total=0)
+        bar, done = progress.add_task("", total=0), set[str]()
 
         def tell(event: Event) -> None:
-            progress.update(bar, advance=len(event.done), description=event.text, total=event.total)
+            before = len(done)
+            done.update(event.done)
+            progress.update(bar, completed=len(done), description=event.text, total=event.total)
             if event.note or (not console.is_terminal and event.text.startswith("reference")):
                 console.print(event.text, soft_wrap=True)
-            elif not console.is_terminal and progress.tasks[0].completed % 50 < len(event.done):
-                console.print(f"{progress.tasks[0].completed:.0f} of {progress.tasks[0].total:.0f} cells, {event.text}")
+            elif not console.is_terminal and before // 50 < len(done) // 50:
+                console.print(f"{len(done)} of {progress.tasks[0].total:.0f} cells, {event.text}")
 
         orders = Orders(partial=bool(model or solver or budget or grid), limit=time_limit)
-        outcome = run_watched(chosen, Store(store), tell, orders, partial(load_solvers, plugin))
+        task = (chosen, Store(store), tell, orders)
+        prepare = partial(load_solvers, plugin)
+        if ray is None:
+            outcome = run_watched(*task, prepare)
+        else:
+            from scorebench.bench.cluster import run_on_ray
+
+            outcome = run_on_ray(*task, ray, prepare)
     console.print(
         f"suite {chosen.name}: {outcome.cells} cells in {store}, {outcome.new} new, {outcome.reused} reused, "
         f"{outcome.skipped} skipped (budget too small), {outcome.failed} failed"

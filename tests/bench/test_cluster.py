@@ -1,0 +1,113 @@
+"""A run on Ray: the results of one process, bit for bit, though a worker is killed; and workers that always die, or hang."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scorebench.bench.cluster import run_on_ray
+from scorebench.bench.rows import load_rows
+from scorebench.bench.runner import Event, Orders, run_suite
+from scorebench.bench.store import Store
+from scorebench.bench.suite import Likelihood, ModelEntry, SolverEntry, Suite, Timing
+from scorebench.bench.upkeep import verify
+from scorebench.reference_models.errors import UsageError
+from scorebench.solvers.facts import ALIASES, SOLVERS
+from scorebench.solvers.registry import load_plugin
+
+FRAGILE = """
+import os, time
+from pathlib import Path
+from scorebench.solvers.facts import Reference, solver
+
+KILLED = Path(__file__).with_name("killed")
+
+@solver("fragile", order=None, reference=Reference("Nobody", "Nothing", "none"))
+def fragile(problem, x, grid):
+    if not KILLED.exists():
+        KILLED.touch()
+        os.kill(os.getpid(), 9)  # the worker is lost, once
+    yield float(grid[-1]), 0.5 * x
+
+@solver("doomed", order=None, reference=Reference("Nobody", "Nothing", "none"))
+def doomed(problem, x, grid):
+    os.kill(os.getpid(), 9)
+    yield 0.0, x
+
+@solver("endless", order=None, reference=Reference("Nobody", "Nothing", "none"))
+def endless(problem, x, grid):
+    time.sleep(600)
+    yield 0.0, x
+"""
+SUITE = Suite(
+    name="cluster",
+    budgets=[5],
+    models=[ModelEntry(address="exact:gmm", n=40)],
+    solvers=[SolverEntry(id=id) for id in ("exp-ab2", "fragile", "doomed", "endless")],
+    metrics=["error_median", "likelihood_error", "time_ms"],
+)
+SOUND = SUITE.model_copy(
+    update={
+        "solvers": [SolverEntry(id="exp-ab2"), SolverEntry(id="ddim", options={"eta": 1.0}), SolverEntry(id="fragile")],
+        "likelihood": Likelihood(models=["exact:gmm"], images=4),
+        "timing": Timing(models=["exact:gmm"], batch=4, rounds=2),
+    }
+)
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Iterator[Path]:
+    path = tmp_path / "fragile.py"
+    path.write_text(FRAGILE)
+    load_plugin(str(path))
+    yield path
+    for id in ("fragile", "doomed", "endless"):
+        SOLVERS.pop(id)
+        ALIASES.pop(id, None)
+
+
+def test_ray_measures_what_one_process_measures_and_loses_nothing(plugin: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    store, events, prepare = Store(tmp_path / "ray"), list[Event](), partial(load_plugin, str(plugin))
+    outcome = run_on_ray(SOUND, store, events.append, Orders(), "local:2", prepare)
+    assert (outcome.cells, outcome.new, outcome.failed) == (8, 8, 0)
+    assert plugin.with_name("killed").exists()
+    assert {key for event in events for key in event.done} == set(store.keys("cells"))
+
+    alone = Store(tmp_path / "alone")
+    run_suite(SOUND, alone)
+    assert alone.keys("cells") == store.keys("cells") and not verify(store).damaged
+    for key in alone.keys("cells"):
+        ours, theirs = store.cell(key), alone.cell(key)
+        if ours["config"]["pass"] != "time":
+            assert ours["counts"] == theirs["counts"]
+            arrays = alone.arrays(key)
+            assert all(np.array_equal(value, arrays[name]) for name, value in store.arrays(key).items())
+            assert store.read_json(f"metrics/{key}.json") == alone.read_json(f"metrics/{key}.json")
+    assert run_on_ray(SOUND, store, events.append, Orders(), "local:2", prepare).new == 0
+
+
+def test_a_worker_that_always_dies_or_hangs_costs_its_cell_alone(plugin: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    store, prepare = Store(tmp_path / "store"), partial(load_plugin, str(plugin))
+    outcome = run_on_ray(SUITE, store, lambda event: None, Orders(limit=40.0), "local:2", prepare)
+    rows = load_rows(store).drop_duplicates("cell").set_index("solver")
+    assert (outcome.cells, outcome.new, outcome.failed) == (4, 4, 2)
+    assert rows.loc["doomed", "message"] == "crashed: worker lost 3 times (WorkerCrashedError)"
+    assert rows.loc["endless", "message"] == "time-out: not finished in 40 s"
+    assert (rows.loc[["exp-ab2", "fragile"], "status"] == "ok").all()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("local:two", "give a number of workers, as in local:2"),
+        ("127.0.0.1:1", "no Ray cluster at '127.0.0.1:1'.* for this machine alone: --ray local"),
+    ],
+)
+def test_a_wrong_address_is_one_line(address: str, message: str, plugin: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with pytest.raises(UsageError, match=message):
+        run_on_ray(SUITE, Store(tmp_path), lambda event: None, Orders(), address, partial(load_plugin, str(plugin)))
