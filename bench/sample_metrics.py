@@ -43,11 +43,7 @@ def feature_rows(sets: np.ndarray, sides: Sides, wanted: set[str]) -> list[Json]
     compared = [Set(features, sides) for features in sets]
     rows = list[Json]()
     for metric, statistic in DISTANCES.items():
-        if (
-            metric not in wanted
-            or n <= max(LEAST, 2 * k * ("fid" in metric))
-            or (metric in EQUAL and len(sides.real) < n)
-        ):
+        if metric not in wanted or not enough(metric, n, k, len(sides.real)):
             continue
         floor = sides.floor(metric)
         found = jackknifed_row(metric, jackknife.mean([statistic(x) for x in compared]), sides.features, floor)
@@ -55,6 +51,12 @@ def feature_rows(sets: np.ndarray, sides: Sides, wanted: set[str]) -> list[Json]
             found["note"] = "below the real-against-real floor by more than its interval: memorisation"
         rows.append(found)
     return rows + manifold_rows(sets, sides, wanted)
+
+
+def enough(metric: str, n: int, k: int, real: int) -> bool:
+    """Whether n samples, and as many real ones, are enough for a distance in k dimensions: halves, for FID, to have full rank."""
+    least = max(LEAST, 2 * k) if "fid" in metric else LEAST
+    return n > least and real > LEAST and (metric not in EQUAL or real >= n)
 
 
 def manifold_rows(sets: np.ndarray, sides: Sides, wanted: set[str]) -> list[Json]:

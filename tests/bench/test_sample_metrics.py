@@ -60,6 +60,11 @@ def test_noise_seeds_are_averaged(sides: Sides) -> None:
 def test_too_few_samples_give_no_row(sides: Sides) -> None:
     few = np.random.default_rng(3).normal(size=(1, 35, 3))
     assert feature_rows(few, sides, ALL) == []
+    lacking = Sides("identity", sides.real[:30], None, sides.reference)
+    assert not {"kid", "sliced_wasserstein"} & set(by_metric(feature_rows(few, lacking, {"kid", "sliced_wasserstein"})))
+    wide = np.random.default_rng(3).normal(size=(1, 90, 50))
+    wide_sides = Sides("identity", wide[0], None, wide[0])
+    assert set(by_metric(feature_rows(wide, wide_sides, ALL))) == {"kid", "sliced_wasserstein"}  # 90 < 2 · 50
     assert set(by_metric(feature_rows(np.tile(few, (1, 2, 1)), sides, ALL))) == set(DISTANCES)
 
 
