@@ -209,7 +209,10 @@ def connected(address: str) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
-            raise UsageError(f"no Ray cluster at {address!r} ({reason}); for this machine alone: --ray local") from None
+            hint = "; a cluster that asks for a token needs RAY_AUTH_MODE=token here" if "Ray cluster" in reason else ""
+            raise UsageError(
+                f"no Ray cluster at {address!r} ({reason}{hint}); for this machine alone: --ray local"
+            ) from None
     try:
         yield
     finally:
