@@ -12,7 +12,7 @@ from .figures import all_pictures
 from .markdown import markdown
 from .page import Report, html
 from .results import load
-from .verdicts import best_at_each_budget, best_at_each_time
+from .verdicts import best_at_each_time, contests, verdict
 
 
 def write_report(store: Path, out: Path) -> list[Path]:
@@ -33,12 +33,13 @@ def write_report(store: Path, out: Path) -> list[Path]:
 def contents(store: Path) -> dict[str, bytes]:
     """Every file of the report, by name; the page first."""
     results = load(store)
-    calls, times = best_at_each_budget(results), best_at_each_time(results)
+    compared = list(contests(results))
+    calls, times = [verdict(contest) for contest in compared], best_at_each_time(results)
     report = Report(results, calls, times, all_pictures(results, calls, times))
     csv = {
         "rows.csv": results.rows,
         "best.csv": tables.best([*calls, *times]),
-        "duels.csv": duels(results),
+        "duels.csv": duels(compared),
         "summary.csv": tables.summary(results),
     }
     return {

@@ -8,6 +8,7 @@ has no replicates, variances add, which is safe because cells with common latent
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -51,17 +52,42 @@ class Verdict:
     memorisation: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Contest:
+    """Who competes at a budget, best first; an entrant below the floor does not."""
+
+    entrants: pd.DataFrame
+    arrays: dict[str, Arrays]
+    budget: float
+    unit: str
+
+    @cached_property
+    def ranked(self) -> pd.DataFrame:
+        return self.entrants[~below_floor(self.entrants)].reset_index(drop=True)
+
+    @cached_property
+    def judge(self) -> Paired:
+        return paired(self.ranked, self.arrays)
+
+    def against(self, one: int, comparisons: int) -> np.ndarray:
+        """+1 where a ranked entrant wins against another (k,), −1 where it loses, 0 where they tie."""
+        return self.judge.verdicts(self.ranked["value"].to_numpy(dtype=float), one, comparisons)
+
+
 def best_at_each_budget(results: Results) -> list[Verdict]:
     """One verdict for every model, measure and budget at which at least one cell finished."""
-    verdicts = []
+    return [verdict(contest) for contest in contests(results)]
+
+
+def contests(results: Results) -> Iterator[Contest]:
+    """Of every model, measure and budget at which at least one cell finished."""
     for metric in RANKED:
         for model, _, field, rows in results.groups(metric):
             cells = results.frame[(results.frame["model"] == model) & (results.frame["field"] == field)]
             for budget in sorted(cells["budget"].dropna().unique()):
                 entrants = competing(rows, float(budget))
                 if len(entrants):
-                    verdicts.append(decide(entrants, results.arrays, float(budget), "calls"))
-    return verdicts
+                    yield Contest(entrants, results.arrays, float(budget), "calls")
 
 
 def best_at_each_time(results: Results) -> list[Verdict]:
@@ -71,7 +97,7 @@ def best_at_each_time(results: Results) -> list[Verdict]:
         for _, rows in timed_errors(results, metric):
             for limit in limits(rows["ms"]):
                 entrants = most_accurate(rows[rows["ms"] <= limit])
-                verdicts.append(decide(entrants, results.arrays, limit, "ms"))
+                verdicts.append(verdict(Contest(entrants, results.arrays, limit, "ms")))
     return verdicts
 
 
@@ -120,13 +146,9 @@ def below_floor(rows: pd.DataFrame) -> "pd.Series[bool]":
     return ((rows["metric"] == "fid") & (rows["high"] < rows["floor"])).astype(bool)
 
 
-def decide(entrants: pd.DataFrame, arrays: dict[str, Arrays], budget: float, unit: str) -> Verdict:
-    """The verdict among entrants, best first; an entrant below the floor is named and does not compete.
-
-    UsageError when they were not measured on equally many samples.
-    """
-    flagged = below_floor(entrants)
-    ranked = entrants[~flagged].reset_index(drop=True)
+def verdict(contest: Contest) -> Verdict:
+    """Who is best, who ties, and who lies below the floor; UsageError when they were not measured on equally many samples."""
+    entrants, ranked = contest.entrants, contest.ranked
     top = (entrants if ranked.empty else ranked).iloc[0]
     value, low, high, floor, nfe = (float(top[key]) for key in ("value", "low", "high", "floor", "nfe_mean"))
     return Verdict(
@@ -136,8 +158,8 @@ def decide(entrants: pd.DataFrame, arrays: dict[str, Arrays], budget: float, uni
         field=str(top["field"]),
         unit=str(top["unit"] or ""),
         n=int(top["n_samples"]),
-        budget=budget,
-        budget_unit=unit,
+        budget=contest.budget,
+        budget_unit=contest.unit,
         entrants=len(entrants),
         best="" if ranked.empty else str(top["label"]),
         cell="" if ranked.empty else str(top["cell"]),
@@ -146,14 +168,14 @@ def decide(entrants: pd.DataFrame, arrays: dict[str, Arrays], budget: float, uni
         high=np.nan if ranked.empty else high,
         floor=floor,
         nfe=np.nan if ranked.empty else nfe,
-        ties=() if ranked.empty else tuple(ranked["label"][ties(ranked, arrays)]),
-        memorisation=tuple(entrants["label"][flagged]),
+        ties=() if ranked.empty else tuple(ranked["label"][ties(contest)]),
+        memorisation=tuple(entrants["label"][below_floor(entrants)]),
     )
 
 
-def ties(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> np.ndarray:
-    """Which entrants (k,) tie with the first: the corrected interval of their difference contains 0."""
-    tied = paired(ranked, arrays).verdicts(ranked["value"].to_numpy(dtype=float), 0, len(ranked) - 1) == 0
+def ties(contest: Contest) -> np.ndarray:
+    """Which ranked entrants (k,) tie with the first: the corrected interval of their difference contains 0."""
+    tied = contest.against(0, len(contest.ranked) - 1) == 0
     tied[0] = False
     return np.asarray(tied)
 

@@ -11,14 +11,16 @@ from scorebench.reference_models.errors import UsageError
 from scorebench.reports.duels import duels
 from scorebench.reports.results import Results, load
 from scorebench.reports.verdicts import (
+    Contest,
     Verdict,
     aligned,
     best_at_each_budget,
     best_at_each_time,
-    decide,
+    contests,
     limits,
     most_accurate,
 )
+from scorebench.reports.verdicts import verdict as decide
 
 N = 200
 
@@ -92,7 +94,7 @@ def test_unequal_n_is_never_compared(build, errors):
     assert sorted((v.best, v.n, v.entrants) for v in found) == [("ddim", N, 1), ("heun", 50, 1)]
     rows = most_accurate(results.frame[results.frame["metric"] == "error_median"])
     with pytest.raises(UsageError, match=r"cannot compare .*n = \d+.*only equal n"):
-        decide(rows, results.arrays, 10, "calls")
+        decide(Contest(rows, results.arrays, 10, "calls"))
 
 
 def test_the_deviation_agrees_with_theory(errors):
@@ -184,7 +186,7 @@ def test_duels_count_wins_ties_and_losses(build, errors):
     made = build()
     for solver, factor in (("ddim", 2.0), ("heun", 1.0), ("exp-ab2", 1.0), ("dpmpp-2m", 4.0)):
         made.errors("m", solver, 10, factor * errors)
-    found = duels(load(made.finish())).set_index("label")
+    found = duels(list(contests(load(made.finish())))).set_index("label")
     assert found[["wins", "ties", "losses"]].to_numpy().tolist() == [[2, 1, 0], [2, 1, 0], [1, 0, 2], [0, 0, 3]]
 
 
