@@ -29,8 +29,18 @@ def write(tmp_path: Path):  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("name", shipped_suites())
 def test_shipped_suites_plan_unique_cells(name: str) -> None:
-    keys = [cell.key for cell in plan(load_suite(name))]
+    suite = load_suite(name)
+    cells = plan(suite)
+    keys = [cell.key for cell in cells]
     assert len(keys) == len(set(keys)) > 100
+    for cell in (cell for cell in cells if cell.config["pass"] == "sample"):
+        random = cell.info.stochastic(cell.config["options"])
+        assert cell.config.get("noise_seeds") == (suite.noise_seeds if random else None)
+        assert cell.config["kind"] == ("sde" if random else "ode")
+
+
+def test_only_the_quick_suite_has_fewer_than_five_noise_seeds() -> None:
+    assert {name for name in shipped_suites() if load_suite(name).noise_seeds < 5} == {"quick"}
 
 
 def test_the_standard_suite_leaves_no_solver_out() -> None:
