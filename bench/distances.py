@@ -139,7 +139,11 @@ def within(parts: list[np.ndarray]) -> Blocks:
 
 
 def sliced_wasserstein(features: np.ndarray, real: np.ndarray, seed: int = 0) -> Jackknifed:
-    """Sliced 2-Wasserstein distance of two sets of as many features (n, k) by POT, along seeded projections."""
+    """Sliced 2-Wasserstein distance of two sets of as many features (n, k) by POT, along seeded projections.
+
+    Its interval is of the expectation at n. Where samples come near the real ones the jackknife overstates its error by about
+    a third, and the interval holds more than 95 %.
+    """
     import ot
 
     x, y = features.astype(np.float64), real.astype(np.float64)
