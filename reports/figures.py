@@ -99,7 +99,7 @@ def against_calls(results: Results, rows: pd.DataFrame, verdicts: Sequence[Verdi
     if metric == "error_median":
         same &= cells["kind"] == "ode"
     failed = cells[same & (cells["status"] == "failed")]
-    image = chart(rows, "nfe_mean", (title, CALLS, words), leaders(verdicts), failed)
+    image = chart(rows, "nfe_mean", (title, CALLS, words), leaders(rows, "nfe_mean", verdicts), failed)
     name = "-".join(part for part in (stem, features, "nfe", slug(model)) if part)
     caption = captions.of_calls(verdicts, metric)
     if metric == "likelihood_error":
@@ -112,7 +112,7 @@ def against_time(joined: pd.DataFrame, field: str, verdicts: Sequence[Verdict]) 
     model, metric = str(joined["model"].iloc[0]), str(joined["metric"].iloc[0])
     title = f"{model}: {TITLES[metric]} against time"
     axis = f"milliseconds for a batch of {joined['batch'].iloc[0]}, median"
-    image = chart(joined, "ms", (title, axis, QUALITY[metric][1]), leaders(verdicts), joined.iloc[:0])
+    image = chart(joined, "ms", (title, axis, QUALITY[metric][1]), leaders(joined, "ms", verdicts), joined.iloc[:0])
     caption = captions.of_time(verdicts, field)
     if metric == "likelihood_error":
         caption += " " + likelihood.sentence(joined, "ms")
@@ -120,9 +120,11 @@ def against_time(joined: pd.DataFrame, field: str, verdicts: Sequence[Verdict]) 
     return Picture(model, f"{name}-ms-{slug(model)}.png", title, caption, alt(joined, title), image)
 
 
-def leaders(verdicts: Sequence[Verdict]) -> set[str]:
-    """Who is best, or ties with the best, at any budget: drawn strong."""
-    return {label for v in verdicts for label in (v.best, *v.ties)}
+def leaders(rows: pd.DataFrame, x: str, verdicts: Sequence[Verdict]) -> set[str]:
+    """Who is best, or ties with the best, at any budget: drawn strong; in a crowd who is best, or nothing cheaper equals."""
+    if rows["label"].nunique() <= CROWD:
+        return {label for v in verdicts for label in (v.best, *v.ties)}
+    return {v.best for v in verdicts} | set(likelihood.frontier(rows, x)["label"])
 
 
 def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[str], failed: pd.DataFrame) -> bytes:
@@ -151,7 +153,8 @@ def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[s
     stochastic = "; dashed: stochastic" if (rows["kind"] == "sde").any() else ""
     others = f"; grey: {len(plain)} others" if plain else ""
     peers = "; red: the field's practice" if named["solver"].map(is_peer).any() else ""
-    note(ax, f"↙ lower left is better; bold: best or tied somewhere{stochastic}{peers}{others}")
+    best = "best somewhere" if plain else "best or tied somewhere"
+    note(ax, f"↙ lower left is better; bold: {best}{stochastic}{peers}{others}")
     ax.set_title(words[0], pad=12)
     ax.set(xlabel=words[1], ylabel=words[2])
     return png(figure)

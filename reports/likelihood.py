@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from math import isfinite
 from typing import Any
 
 import pandas as pd
@@ -80,9 +81,9 @@ def peers_win(best: pd.DataFrame) -> Iterator[tuple[str, str]]:
         low, last = float(str(cells[-1].value)), cells[-1].Index == best.index[-1]
         if is_peer(str(cells[0].solver)):
             if last:
-                yield label, f"below {number(above)}"
+                yield label, f"below {number(above)}" if isfinite(above) else f"down to {number(low)}"
             else:
-                yield label, f"from {number(above)} to {number(low)}"
+                yield label, f"from {number(above)} to {number(low)}" if isfinite(above) else f"above {number(low)}"
         above = low
 
 

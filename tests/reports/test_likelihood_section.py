@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from scorebench.reports import likelihood, style
-from scorebench.reports.figures import CROWD, background
+from scorebench.reports.figures import CROWD, background, leaders
 from scorebench.reports.report import contents
 
 PEER = "peer:score_sde-rk45"
@@ -47,10 +47,14 @@ def test_the_sentence_says_where_the_practice_wins() -> None:
     never = cells(("exp-ab3", 10, 0.09), (PEER, 30, 0.1))
     assert likelihood.sentence(never, "ms").endswith("wins at no error.")
     assert likelihood.sentence(cells(("ddim", 8, 2.0)), "nfe_mean") == "No solver reaches 0.1 bits/dim."
+    assert likelihood.sentence(cells((PEER, 30, 0.1)), "ms").endswith(f"{PEER} wins down to 0.100 bits/dim.")
+    cheap_peer = cells((PEER, 5, 0.1), ("ddim", 8, 0.05))
+    assert likelihood.sentence(cheap_peer, "ms").endswith(f"{PEER} wins above 0.100 bits/dim.")
 
 
 def test_a_crowd_is_grey_but_for_the_best_and_the_practice() -> None:
     many = cells(*((f"solver-{k}", 10, 0.1 * k) for k in range(1, CROWD + 1)), (PEER, 30, 0.01))
+    assert leaders(many, "nfe_mean", []) == {"solver-1", PEER}
     assert background(many, {"solver-1"}) == {f"solver-{k}" for k in range(2, CROWD + 1)}
     assert background(many.tail(CROWD), {"solver-2"}) == set()
     assert style.marker(PEER) != style.marker("peer:k-diffusion-dopri5") and style.colour(PEER) not in style.COLOURS
