@@ -37,7 +37,9 @@ def page(out):
     return (out / "report.html").read_text()
 
 
-@pytest.mark.parametrize("name", [*FIGURES, "report.html", "report.md", "rows.csv", "best.csv", "duels.csv", "summary.csv"])
+@pytest.mark.parametrize(
+    "name", [*FIGURES, "report.html", "report.md", "rows.csv", "best.csv", "duels.csv", "summary.csv"]
+)
 def test_every_file_is_written(out, name):
     assert (out / name).stat().st_size > 200
 
