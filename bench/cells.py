@@ -1,12 +1,13 @@
 """The cells of a suite: what each is (its configuration), and the key under which the store keeps it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.model import ExactModel, Model, model_digest
+from scorebench.reference_models.network import NetworkModel
 from scorebench.solvers.facts import SolverInfo
 from scorebench.solvers.grids import OPTIMISE, check_points, make_grid, parse_grid
 from scorebench.solvers.likelihood import Prior
@@ -141,7 +142,7 @@ def plan(suite: Suite) -> list[Cell]:
         passes.append(("round-trip", suite.round_trip.models, {"n": suite.round_trip.images}))
     if suite.timing is not None:
         kind: Pass = "time" if suite.timing.of == "sample" else "likelihood-time"
-        passes.append((kind, suite.timing.models, clock(suite.timing)))
+        passes += [(kind, suite.timing.models, clock(suite.timing, batch)) for batch in suite.timing.batches]
     sizes = {entry.address: entry.n for entry in suite.models}
     for kind, addresses, extra in passes:
         budgets = suite.timing.budgets or suite.budgets if kind in TIMED and suite.timing else suite.budgets
@@ -155,9 +156,18 @@ def plan(suite: Suite) -> list[Cell]:
     return list(cells.values())
 
 
-def clock(timing: Timing) -> Json:
+def cells_of(suite: Suite, store: Store) -> list[Cell]:
+    """The cells of a suite, which find optimised grids in the store, their networks in the suite's precision."""
+    cells = [replace(cell, store=store) for cell in plan(suite)]
+    for cell in cells:
+        if isinstance(cell.model, NetworkModel):
+            cell.model.to(cell.dtype)
+    return cells
+
+
+def clock(timing: Timing, batch: int) -> Json:
     """What a time depends on beside what it is a time of."""
-    asked = {"n": timing.batch, "rounds": timing.rounds, "threads": timing.threads, "anchor": timing.anchor}
+    asked = {"n": batch} | {name: getattr(timing, name) for name in ("rounds", "processes", "threads", "anchor")}
     return asked | {"torch_version": torch.__version__, "package_version": package_version(), "machine": machine()}
 
 

@@ -12,7 +12,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,10 +23,10 @@ import torch
 
 from scorebench.reference_models.errors import UsageError
 
-from .cells import Cell
+from .cells import Cell, cells_of
 from .measure import Result, write
 from .metrics import Metrics
-from .runner import DEFAULT, Event, Orders, Outcome, Run, Tell, begin, cells_of
+from .runner import DEFAULT, Event, Orders, Outcome, Run, Tell, begin
 from .store import Store, Unwritable, write_whole
 from .suite import Suite
 from .watched import TIME_OUT, run_watched
@@ -42,7 +42,7 @@ class Job:
     """What all tasks of one run share; `session` names it."""
 
     suite: Suite
-    prepare: Callable[[], None]
+    orders: Orders
     session: str
 
     @property
@@ -56,14 +56,14 @@ class Desk:
 
     def __init__(self, job: Job, references: Files) -> None:
         torch.set_num_threads(1)
-        job.prepare()
+        job.orders.prepare()
         self.store = Store(job.scratch).open_for_writing()
         for name, content in references.items():
             if not (job.scratch / name).exists():
                 write_whole(job.scratch / name, content)
         self.known = set(references)
         self.cells = {cell.key: cell for cell in cells_of(job.suite, self.store)}
-        self.run = Run(self.store, Metrics(self.store, job.suite.metrics), lambda event: None, DEFAULT)
+        self.run = Run(job.suite, self.store, Metrics(self.store, job.suite.metrics), lambda event: None, DEFAULT)
 
     def measure(self, key: str) -> Files:
         """The files of one cell and of references made since the last, in the order in which to write them."""
@@ -139,21 +139,18 @@ class Crew:
                 yield key, f"crashed: worker lost {ATTEMPTS} times ({type(error).__name__})"
 
 
-def run_on_ray(
-    suite: Suite, store: Store, tell: Tell, orders: Orders, address: str, prepare: Callable[[], None]
-) -> Outcome:
+def run_on_ray(suite: Suite, store: Store, tell: Tell, orders: Orders, address: str) -> Outcome:
     """As `run_watched`, quality cells on the cluster at `address`, or on this machine's CPUs: "local", "local:2".
 
-    `prepare`, which can be pickled, registers plug-ins on every worker; their files must be there. UsageError where there
-    is no Ray or no cluster.
+    Files of plug-ins must be there on every worker. UsageError where there is no Ray or no cluster.
     """
     run, cells = begin(suite, store, tell, orders)
     todo = [cell for cell in cells if not cell.timed and not run.finished(cell)]
-    job = Job(suite, prepare, secrets.token_hex(8))
+    job = Job(suite, orders, secrets.token_hex(8))
     with connected(address) if todo or any(cell.timed for cell in cells) else _nothing():
         new = _spread(run, job, todo) if todo else set[str]()
         with _whole_node() if any(cell.timed for cell in cells) else _nothing():
-            rest = run_watched(suite, store, tell, replace(orders, attempted=frozenset(new)), prepare)
+            rest = run_watched(suite, store, tell, replace(orders, attempted=frozenset(new)))
     return Outcome(rest.cells, rest.new + len(new), rest.skipped, rest.failed)
 
 

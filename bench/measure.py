@@ -21,6 +21,7 @@ from scorebench.solvers.problem import Count
 
 from . import references
 from .cells import Cell
+from .flops import flops_of
 from .moments import known
 from .provenance import provenance
 from .store import Arrays, Json, Store, Unwritable
@@ -181,6 +182,7 @@ def _result(cell: Cell, count: Count, arrays: Arrays, batch: int, failure: str) 
         "calls": count.calls,
         "vjps": count.vjps,
         "jvps": count.jvps,
+        "flops": flops_of(cell).spent(float(evaluations.mean()), count.vjps),
         "batch": batch,
     }
     halved = f"in batches of {batch}: memory ran out with more" if batch < cell.config["n"] else ""

@@ -71,10 +71,8 @@ class Metrics:
     def _rows(self, cell: Cell, kept: Json, wanted: list[str]) -> list[Json]:
         arrays = self.store.arrays(cell.key, kept)
         match cell.config["pass"]:
-            case "time":
-                return time_rows(arrays)
-            case "likelihood-time":
-                return time_rows(arrays, "likelihood_")
+            case "time" | "likelihood-time":
+                return time_rows(arrays, cell.config, kept["counts"]["calls"], kept["provenance"]["device"] != "cpu")
             case "round-trip":
                 return round_trip_rows(arrays["error"])
             case "likelihood":

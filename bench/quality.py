@@ -9,8 +9,10 @@ from .store import Json
 METRICS = tuple(
     "error_median error_p90 class_changed fid fid_corrected excess_fid kid precision recall sliced_wasserstein "
     "cross_entropy moments_frechet likelihood_error likelihood_bias nll round_trip_error "
-    "time_ms cpu_ms time_ratio likelihood_ms likelihood_cpu_ms likelihood_time_ratio".split()
+    "time_ms cpu_ms time_ratio throughput overhead_ms "
+    "likelihood_ms likelihood_cpu_ms likelihood_time_ratio likelihood_throughput".split()
 )
+BUSY = 0.97  # of the wall time: less CPU time on one thread is a disturbed round, more launching a launch-bound one
 
 
 def row(metric: str, value: float, low: float | None, high: float | None, unit: str, **more: object) -> Json:
@@ -65,15 +67,32 @@ def round_trip_rows(error: np.ndarray) -> list[Json]:
     return [row("round_trip_error", *quantile_interval(error, 0.5), "rms per dimension")]
 
 
-def time_rows(arrays: dict[str, np.ndarray], prefix: str = "") -> list[Json]:
-    """Median and quartiles over rounds, and the median ratio to the anchor timed in the same rounds."""
+def time_rows(arrays: dict[str, np.ndarray], config: Json, calls: int, cuda: bool = False) -> list[Json]:
+    """Medians and quartiles over the rounds of all processes, for a time cell's arrays and the calls of one solve.
+
+    The ratio is to the anchor timed in the same round; the overhead of sampling is what so many bare network calls of the
+    same round leave of the time.
+    """
+    wall, prefix = arrays["wall_ms"], "" if config["pass"] == "time" else "likelihood_"
 
     def quartiles(values: np.ndarray) -> tuple[float, float, float]:
         low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
         return float(middle), float(low), float(high)
 
-    return [
-        row(f"{prefix or 'time_'}ms", *quartiles(arrays["wall_ms"]), "ms"),
+    rows = [
+        row(f"{prefix or 'time_'}ms", *quartiles(wall), "ms", note=_disturbance(arrays, config, cuda)),
         row(f"{prefix}cpu_ms", *quartiles(arrays["cpu_ms"]), "ms"),
-        row(f"{prefix}time_ratio", *quartiles(arrays["wall_ms"] / arrays["anchor_ms"]), ""),
+        row(f"{prefix}time_ratio", *quartiles(wall / arrays["anchor_ms"]), ""),
+        row(f"{prefix}throughput", *quartiles(1e3 * config["n"] / wall), "samples/s"),
     ]
+    return rows if prefix else [*rows, row("overhead_ms", *quartiles(wall - calls * arrays["network_ms"]), "ms")]
+
+
+def _disturbance(arrays: dict[str, np.ndarray], config: Json, cuda: bool) -> str:
+    """What kept a time from being the solver's own."""
+    wall = arrays["wall_ms"]
+    if cuda:
+        bound = np.median(arrays["launch_ms"] / wall) > BUSY
+        return "launch-bound: the device waits for its kernels" if bound else ""
+    disturbed = int((arrays["cpu_ms"] < BUSY * wall).sum()) if config["threads"] == 1 else 0
+    return f"{disturbed} of {len(wall)} rounds beside other work" if disturbed else ""

@@ -16,12 +16,12 @@ from .fingerprint import fingerprint
 from .store import Damaged, Json, Store, Unwritable, digest_of, opened_json, write_whole
 
 COLUMNS = (
-    "cell suite pass model model_digest process solver options kind eta grid budget nfe_mean nfe_max calls vjps jvps "
+    "cell suite pass model model_digest process solver options kind eta grid budget nfe_mean nfe_max calls vjps jvps flops "
     "dtype device threads n_samples seed_block metric features value low high unit floor status message commit "
     "package_version torch_version machine started seconds"
 ).split()
 WHOLE = "threads n_samples seed_block".split()
-NUMBERS = "eta budget nfe_mean nfe_max calls vjps jvps value low high floor seconds".split()
+NUMBERS = "eta budget nfe_mean nfe_max calls vjps jvps flops value low high floor seconds".split()
 TYPES = {c: "int64" if c in WHOLE else "float64" if c in NUMBERS else "str" for c in COLUMNS} | {"content": "str"}
 WORTH = 1000  # cells from which on rows are kept
 
@@ -41,7 +41,7 @@ def rows_of(cell: Json, metrics: Json, suite: str) -> list[Json]:
             for k in ("pass", "model", "model_digest", "process", "solver", "kind", "eta", "grid", "budget", "dtype")
         },
         **{"n_samples": config["n"], "seed_block": config["seed"]},
-        **{k: counts.get(k) for k in ("nfe_mean", "nfe_max", "calls", "vjps", "jvps")},
+        **{k: counts.get(k) for k in ("nfe_mean", "nfe_max", "calls", "vjps", "jvps", "flops")},
         **{k: provenance[k] for k in ("commit", "package_version", "torch_version", "machine", "started", "seconds")},
     }
     message = cell["message"] or metrics.get("message", "")

@@ -5,11 +5,9 @@ Runs on one store, in one process or many, on one machine or on several that sha
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from scorebench.reference_models.network import NetworkModel
-
-from .cells import Cell, plan
+from .cells import Cell, cells_of
 from .claims import POLL
 from .facts import FACTS, write_facts, write_interpolations, write_strips
 from .measure import measure, settled
@@ -49,17 +47,23 @@ class Outcome:
         return self.cells - self.new
 
 
+def nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Orders:
     """How to run: `partial` of a suite, with the rest of its cells kept listed; with so many seconds a cell, 0 for any.
 
     `attempted` cells are left as they are, and those `alone` are tried before they are timed with others: after a crash.
+    `prepare`, which can be pickled, registers plug-ins in a new process.
     """
 
     partial: bool = False
     limit: float = 0.0
     attempted: frozenset[str] = frozenset()
     alone: frozenset[str] = frozenset()
+    prepare: Callable[[], None] = nothing
 
 
 DEFAULT = Orders()
@@ -69,6 +73,7 @@ DEFAULT = Orders()
 class Run:
     """One run in progress."""
 
+    suite: Suite
     store: Store
     metrics: Metrics
     tell: Tell
@@ -131,7 +136,7 @@ class Run:
             self.new |= {cell.key for cell in missing}
             able = [cell for cell in missing if cell.key not in self.orders.alone or self._runs_alone(cell)]
             self.tell(Event(name, hand=tuple(cell.key for cell in able)))
-            measure_times(able, self.store)
+            measure_times(able, self.suite, self.store, self.orders.prepare)
             for cell in panel:
                 self._conclude(cell)
 
@@ -153,7 +158,7 @@ def begin(suite: Suite, store: Store, tell: Tell, orders: Orders) -> tuple[Run, 
     tell(Event("", total=len(cells)))
     migrate(store, lambda line: tell(Event(line, note=True)))
     store.open_for_writing()
-    return Run(store, Metrics(store, suite.metrics, lambda what: tell(Event(what))), tell, orders), cells
+    return Run(suite, store, Metrics(store, suite.metrics, lambda what: tell(Event(what))), tell, orders), cells
 
 
 def finish(run: Run, suite: Suite, cells: list[Cell], todo: list[Cell]) -> None:
@@ -172,15 +177,6 @@ def finish(run: Run, suite: Suite, cells: list[Cell], todo: list[Cell]) -> None:
         with store.claims.hold(FACTS):
             write_strips(store, cells, run.say)
             write_interpolations(store, cells, run.say)
-
-
-def cells_of(suite: Suite, store: Store) -> list[Cell]:
-    """The cells of a suite, which find optimised grids in the store, their networks in the suite's precision."""
-    cells = [replace(cell, store=store) for cell in plan(suite)]
-    for cell in cells:
-        if isinstance(cell.model, NetworkModel):
-            cell.model.to(cell.dtype)
-    return cells
 
 
 def outcome(cells: list[Cell], store: Store, new: int) -> Outcome:

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
 
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError, unknown
@@ -82,13 +82,18 @@ class Likelihood(RoundTrip):
 
 
 class Timing(Strict):
-    """The time pass, of samples or of likelihoods: models, budgets (all by default), batch, rounds, threads and anchor."""
+    """The time pass, of samples or of likelihoods: models, budgets (all by default), threads and anchor.
+
+    A batch of 1 is the scenario of latency, a large one that of throughput. Rounds are interleaved; with `processes` they
+    are repeated in as many fresh processes, as a baseline needs, without it they run in the process at work.
+    """
 
     models: list[str]
     of: Literal["sample", "likelihood"] = "sample"
     budgets: list[PositiveInt] = []
-    batch: PositiveInt = 16
+    batches: list[PositiveInt] = [16]
     rounds: PositiveInt = 5
+    processes: NonNegativeInt = 0
     threads: PositiveInt = 1
     anchor: str = "euler"
 

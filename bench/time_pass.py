@@ -1,27 +1,38 @@
 """The time pass of a run: panels of cells that are timed against one another, while no other run on the store times anything."""
 
-from collections.abc import Iterator
+import multiprocessing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from itertools import groupby
+from pathlib import Path
 
-from .cells import Cell
+import numpy as np
+import torch
+
+from .cells import Cell, cells_of
 from .measure import Result, cause, skipped, write
+from .processes import die_with_parent
 from .provenance import machine
-from .store import Store
+from .store import Arrays, Store
+from .suite import Suite
 from .timing import anchor_of, failure, time_panel
+
+Panel = tuple[list[Arrays], list[int]]  # the times of each cell, and the calls of one solve
+Prepare = Callable[[], None]
 
 
 def panels(cells: list[Cell]) -> Iterator[list[Cell]]:
-    """Cells that are timed against one another: of one model and budget."""
+    """Cells that are timed against one another: of one model, batch and budget."""
 
-    def shared(cell: Cell) -> tuple[str, int]:
-        return cell.config["model"], cell.config["budget"] or 0
+    def shared(cell: Cell) -> tuple[str, int, int]:
+        return cell.config["model"], cell.config["n"], cell.config["budget"] or 0
 
     for _, group in groupby(sorted(cells, key=shared), key=shared):
         yield list(group)
 
 
-def measure_times(cells: list[Cell], store: Store) -> None:
+def measure_times(cells: list[Cell], suite: Suite, store: Store, prepare: Prepare) -> None:
     """Time a panel, interleaved; cells whose budget is too small are skipped, those that fail cost themselves."""
     started = datetime.now(UTC)
     able = [cell for cell in cells if not cell.obstacle]
@@ -30,7 +41,7 @@ def measure_times(cells: list[Cell], store: Store) -> None:
             write(cell, store, skipped(cell), started)
     while able:
         try:
-            panel, calls = time_panel(able, anchor_of(able[0]))
+            panel, calls = _timed(able, suite, store, prepare)
             break
         except Exception:
             broken = {cell.key: error for cell in able if (error := failure(cell))}
@@ -43,6 +54,29 @@ def measure_times(cells: list[Cell], store: Store) -> None:
     for cell, arrays, spent in zip(able, panel, calls, strict=True) if able else ():
         result = Result("ok", "", {"calls": spent} | cell.grid_cost(), arrays)
         write(cell, store, result, started, cell.config["threads"], len(able))
+
+
+def _timed(cells: list[Cell], suite: Suite, store: Store, prepare: Prepare) -> Panel:
+    """The rounds of as many fresh processes as the suite asks for, one after another; or of this one, where it asks for none."""
+    if not (processes := cells[0].config["processes"]):
+        return time_panel(cells, anchor_of(cells[0]))
+    keys, context, panels = [cell.key for cell in cells], multiprocessing.get_context("spawn"), list[Panel]()
+    for _ in range(processes):
+        with ProcessPoolExecutor(1, context, initializer=die_with_parent) as pool:
+            panels.append(pool.submit(_time_afresh, suite, store.root, prepare, keys).result())
+    arrays = [
+        {name: np.concatenate([panel[0][place][name] for panel in panels]) for name in panels[0][0][place]}
+        for place in range(len(cells))
+    ]
+    return arrays, panels[0][1]
+
+
+def _time_afresh(suite: Suite, root: Path, prepare: Prepare, keys: list[str]) -> Panel:
+    torch.set_num_threads(1)
+    prepare()
+    cells = {cell.key: cell for cell in cells_of(suite, Store(root))}
+    panel = [cells[key] for key in keys]
+    return time_panel(panel, anchor_of(panel[0]))
 
 
 def clock_name() -> str:

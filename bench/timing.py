@@ -55,13 +55,19 @@ def threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def clock(work: Callable[[], T]) -> tuple[tuple[float, float], T]:
-    """Wall and process CPU milliseconds of one call, the device synchronised before and after, and what it returned."""
+def clock(work: Callable[[], T]) -> tuple[tuple[float, float, float], T]:
+    """Milliseconds of one call, the device synchronised before and after, and what it returned.
+
+    They are wall time, process CPU time, and the wall time until the call returned: where that is nearly all, the device
+    waited for its kernels to be launched.
+    """
     _synchronise()
     cpu, wall = time.process_time_ns(), time.perf_counter_ns()
     result = work()
+    launched = time.perf_counter_ns()
     _synchronise()
-    return ((time.perf_counter_ns() - wall) / 1e6, (time.process_time_ns() - cpu) / 1e6), result
+    ends = (time.perf_counter_ns() - wall, time.process_time_ns() - cpu, launched - wall)
+    return (ends[0] / 1e6, ends[1] / 1e6, ends[2] / 1e6), result
 
 
 def _synchronise() -> None:
@@ -123,18 +129,26 @@ def time_panel(cells: list[Cell], anchor: Cell) -> tuple[list[dict[str, np.ndarr
         for cell, work in zip(cells, jobs, strict=False):
             if cell.config["kind"] == "sde":
                 work()  # draws its noise
-        for work in jobs[-2:]:
-            work()  # warms up
-        times, calls = np.zeros((config["rounds"], len(jobs), 2)), [0] * len(jobs)
+        warm_up(jobs[-2:])
+        times, calls = np.zeros((config["rounds"], len(jobs), 3)), [0] * len(jobs)
         for round_ in range(config["rounds"]):
             for place in shuffler.sample(range(len(jobs)), len(jobs)):
                 times[round_, place], result = clock(jobs[place])
                 if isinstance(result, Solution | LogLikelihood):
                     calls[place] = result.count.calls
     shared = {"anchor_ms": times[:, -2, 0], "network_ms": times[:, -1, 0]}
-    return [{"wall_ms": times[:, i, 0], "cpu_ms": times[:, i, 1], **shared} for i in range(len(cells))], calls[
-        : len(cells)
-    ]
+    names = ("wall_ms", "cpu_ms", "launch_ms")
+    arrays = [{name: times[:, i, k] for k, name in enumerate(names)} | shared for i in range(len(cells))]
+    return arrays, calls[: len(cells)]
+
+
+def warm_up(jobs: list[Callable[[], object]], calls: int = 3, seconds: float = 0.5) -> None:
+    """Run jobs in turn, at least so often and so long."""
+    started, done = time.perf_counter(), 0
+    while done < calls or time.perf_counter() - started < seconds:
+        for work in jobs:
+            work()
+        done += 1
 
 
 def anchor_of(cell: Cell) -> Cell:

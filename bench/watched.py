@@ -10,12 +10,11 @@ import os
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import parent_process
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -24,6 +23,7 @@ from scorebench.reference_models.errors import UsageError
 
 from .cells import Cell
 from .measure import Result, write
+from .processes import die_with_parent
 from .runner import Event, Orders, Outcome, Run, Tell, begin, finish, outcome, run_suite
 from .store import Store
 from .suite import Suite
@@ -46,7 +46,6 @@ class Watch:
 
     suite: Suite
     run: Run
-    prepare: Callable[[], None]
     attempted: set[str] = field(default_factory=set)
     alone: set[str] = field(default_factory=set)
     hand: tuple[str, ...] = ()
@@ -57,8 +56,8 @@ class Watch:
         context = multiprocessing.get_context("spawn")
         here, there = context.Pipe(duplex=False)
         orders = replace(self.run.orders, attempted=frozenset(self.attempted), alone=frozenset(self.alone))
-        task = (self.suite, self.run.store.root, orders, self.prepare, torch.get_num_threads(), there)
-        process = context.Process(target=_work, args=task, daemon=True)
+        task = (self.suite, self.run.store.root, orders, torch.get_num_threads(), there)
+        process = context.Process(target=_work, args=task)
         with _deaf():
             process.start()
         there.close()
@@ -110,29 +109,25 @@ class Watch:
         self.run.tell(Event(f"{cell.label()}: {why}", done=(cell.key,), new=True, hand=(), note=True))
 
 
-def run_watched(
-    suite: Suite, store: Store, tell: Tell, orders: Orders, prepare: Callable[[], None] = lambda: None
-) -> Outcome:
-    """As `run_suite`, with every cell's fate its own; `prepare`, picklable, registers plug-ins in the child."""
+def run_watched(suite: Suite, store: Store, tell: Tell, orders: Orders) -> Outcome:
+    """As `run_suite`, with every cell's fate its own."""
     run, cells = begin(suite, store, tell, orders)
     if all(run.finished(cell) for cell in cells):
         finish(run, suite, cells, [])
         return outcome(cells, store, 0)
-    watch = Watch(suite, run, prepare, set(orders.attempted))
+    watch = Watch(suite, run, set(orders.attempted))
     while (why := watch.child()) is not None:
         watch.give_up({cell.key: cell for cell in cells}, why)
     return outcome(cells, store, watch.new)
 
 
-def _work(
-    suite: Suite, root: Path, orders: Orders, prepare: Callable[[], None], threads: int, pipe: Connection
-) -> None:
+def _work(suite: Suite, root: Path, orders: Orders, threads: int, pipe: Connection) -> None:
     """The child: interrupted by SIGTERM alone, it drops the cell in hand."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    die_with_parent()
     torch.set_num_threads(threads)
     try:
-        prepare()
+        orders.prepare()
         run_suite(suite, Store(root), pipe.send, orders)
     except KeyboardInterrupt:
         os._exit(130)
@@ -158,13 +153,6 @@ def _deaf() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _die_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-    os._exit(1)
 
 
 def _death(process: multiprocessing.process.BaseProcess) -> str | None:

@@ -51,15 +51,14 @@ def run(
             elif not console.is_terminal and before // 50 < len(done) // 50:
                 console.print(f"{len(done)} of {progress.tasks[0].total:.0f} cells, {event.text}")
 
-        orders = Orders(partial=bool(model or solver or budget or grid), limit=time_limit)
-        task = (chosen, Store(store), tell, orders)
-        prepare = partial(load_solvers, plugin)
+        partial_run = bool(model or solver or budget or grid)
+        orders = Orders(partial=partial_run, limit=time_limit, prepare=partial(load_solvers, plugin))
         if ray is None:
-            outcome = run_watched(*task, prepare)
+            outcome = run_watched(chosen, Store(store), tell, orders)
         else:
             from scorebench.bench.cluster import run_on_ray
 
-            outcome = run_on_ray(*task, ray, prepare)
+            outcome = run_on_ray(chosen, Store(store), tell, orders, ray)
     console.print(
         f"suite {chosen.name}: {outcome.cells} cells in {store}, {outcome.new} new, {outcome.reused} reused, "
         f"{outcome.skipped} skipped (budget too small), {outcome.failed} failed"

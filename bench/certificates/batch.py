@@ -14,6 +14,7 @@ import torch
 from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.registry import find, load_entry_points, load_plugin
 
+from ..processes import die_with_parent
 from .certificate import Certificate, certify, certify_foreign, source_of
 
 COLUMNS = ("id", "check", "claimed", "measured", "value", "low", "high", "passed", "source")
@@ -37,6 +38,7 @@ def certify_all(names: list[str], plugins: list[str], workers: int, seed: int = 
 
 
 def _prepare(plugins: list[str]) -> None:
+    die_with_parent()
     torch.set_num_threads(1)
     load_entry_points()
     for plugin in plugins:

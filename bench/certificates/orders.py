@@ -83,7 +83,7 @@ def observe(
             found.append(finer)
     coarse, fine = ladder[len(found) - 2 : len(found)]
     slopes = np.log(found[-2] / found[-1]) / np.log((fine + before) / (coarse + before))
-    return _observed(slopes, ladder, found)
+    return observed(slopes, ladder, found)
 
 
 def observe_tolerances(info: SolverInfo, process: str, options: dict[str, Any], seed: int = 0) -> Observed:
@@ -101,9 +101,10 @@ def observe_tolerances(info: SolverInfo, process: str, options: dict[str, Any], 
             if len(found) > 1 and solution.count.evaluations.double().mean() > ENOUGH:
                 break
     slopes = np.log(found[0] / found[-1]) / np.log(TOLERANCES[0] / TOLERANCES[len(found) - 1])
-    return _observed(slopes, TOLERANCES, found)
+    return observed(slopes, TOLERANCES, found)
 
 
-def _observed(slopes: np.ndarray, ladder: tuple[float, ...], found: list[np.ndarray]) -> Observed:
+def observed(slopes: np.ndarray, ladder: tuple[float, ...], found: list[np.ndarray]) -> Observed:
+    """The median of the samples' slopes, and the median errors that they come from."""
     medians = [float(np.median(errors)) for errors in found]
     return Observed(*quantile_interval(slopes, 0.5), tuple(zip(ladder, medians, strict=False)))

@@ -48,11 +48,12 @@ SUITE = Suite(
     solvers=[SolverEntry(id=id) for id in ("exp-ab2", "fragile", "doomed", "endless")],
     metrics=["error_median", "likelihood_error", "time_ms"],
 )
+FINE = SUITE.model_copy(update={"solvers": SUITE.solvers[:1]})
 SOUND = SUITE.model_copy(
     update={
         "solvers": [SolverEntry(id="exp-ab2"), SolverEntry(id="ddim", options={"eta": 1.0}), SolverEntry(id="fragile")],
         "likelihood": Likelihood(models=["exact:gmm"], images=4),
-        "timing": Timing(models=["exact:gmm"], batch=4, rounds=2),
+        "timing": Timing(models=["exact:gmm"], batches=[4], rounds=2),
     }
 )
 
@@ -70,8 +71,8 @@ def plugin(tmp_path: Path) -> Iterator[Path]:
 
 def test_ray_measures_what_one_process_measures_and_loses_nothing(plugin: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    store, events, prepare = Store(tmp_path / "ray"), list[Event](), partial(load_plugin, str(plugin))
-    outcome = run_on_ray(SOUND, store, events.append, Orders(), "local:2", prepare)
+    store, events, orders = Store(tmp_path / "ray"), list[Event](), Orders(prepare=partial(load_plugin, str(plugin)))
+    outcome = run_on_ray(SOUND, store, events.append, orders, "local:2")
     assert (outcome.cells, outcome.new, outcome.failed) == (8, 8, 0)
     assert plugin.with_name("killed").exists()
     assert {key for event in events for key in event.done} == set(store.keys("cells"))
@@ -86,13 +87,13 @@ def test_ray_measures_what_one_process_measures_and_loses_nothing(plugin: Path, 
             arrays = alone.arrays(key)
             assert all(np.array_equal(value, arrays[name]) for name, value in store.arrays(key).items())
             assert store.read_json(f"metrics/{key}.json") == alone.read_json(f"metrics/{key}.json")
-    assert run_on_ray(SOUND, store, events.append, Orders(), "local:2", prepare).new == 0
+    assert run_on_ray(SOUND, store, events.append, orders, "local:2").new == 0
 
 
 def test_a_worker_that_always_dies_or_hangs_costs_its_cell_alone(plugin: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     store, prepare = Store(tmp_path / "store"), partial(load_plugin, str(plugin))
-    outcome = run_on_ray(SUITE, store, lambda event: None, Orders(limit=40.0), "local:2", prepare)
+    outcome = run_on_ray(SUITE, store, lambda event: None, Orders(limit=40.0, prepare=prepare), "local:2")
     rows = load_rows(store).drop_duplicates("cell").set_index("solver")
     assert (outcome.cells, outcome.new, outcome.failed) == (4, 4, 2)
     assert rows.loc["doomed", "message"] == "crashed: worker lost 3 times (WorkerCrashedError)"
@@ -107,7 +108,7 @@ def test_a_worker_that_always_dies_or_hangs_costs_its_cell_alone(plugin: Path, t
         ("127.0.0.1:1", "no Ray cluster at '127.0.0.1:1'.* for this machine alone: --ray local"),
     ],
 )
-def test_a_wrong_address_is_one_line(address: str, message: str, plugin: Path, tmp_path: Path) -> None:
+def test_a_wrong_address_is_one_line(address: str, message: str, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with pytest.raises(UsageError, match=message):
-        run_on_ray(SUITE, Store(tmp_path), lambda event: None, Orders(), address, partial(load_plugin, str(plugin)))
+        run_on_ray(FINE, Store(tmp_path), lambda event: None, Orders(), address)

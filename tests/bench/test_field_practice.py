@@ -34,7 +34,7 @@ SUITE = Suite(
     ],
     likelihood=Likelihood(models=["exact:gmm"], images=5, prior="exact"),
     round_trip=RoundTrip(models=["exact:gmm"], images=5),
-    timing=Timing(models=["exact:gmm"], of="likelihood", budgets=[6], batch=3, rounds=2),
+    timing=Timing(models=["exact:gmm"], of="likelihood", budgets=[6], batches=[3], rounds=2),
 )
 
 
@@ -67,7 +67,7 @@ def test_passes_of_the_suite(tmp_path: Path, without_torchdiffeq: None) -> None:
     trip = rows[rows.metric == "round_trip_error"]
     assert trip.nfe_mean.tolist() == [6] and (trip.value > 0).all()
     timed = rows[rows["pass"] == "likelihood-time"].dropna(subset="metric")
-    assert set(timed.metric) == {"likelihood_ms", "likelihood_cpu_ms", "likelihood_time_ratio"}
+    assert set(timed.metric) == {"likelihood_ms", "likelihood_cpu_ms", "likelihood_time_ratio", "likelihood_throughput"}
     assert timed[timed.solver == "exp-ab2"].calls.eq(6).all() and timed.value.gt(0).all()
 
 

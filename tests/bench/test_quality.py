@@ -53,8 +53,28 @@ def test_likelihood_and_time_rows() -> None:
     values = {r["metric"]: r["value"] for r in likelihood_rows(error, error + 2)}
     assert values == pytest.approx({"likelihood_error": 0.15, "likelihood_bias": 0.05, "nll": 2.05})
     wall = np.array([10.0, 12.0, 11.0])
-    values = {r["metric"]: r["value"] for r in time_rows({"wall_ms": wall, "cpu_ms": wall, "anchor_ms": wall / 2})}
-    assert values == {"time_ms": 11.0, "cpu_ms": 11.0, "time_ratio": 2.0}
+    arrays = {"wall_ms": wall, "cpu_ms": wall, "launch_ms": wall, "anchor_ms": wall / 2, "network_ms": wall - 9}
+    config = {"pass": "time", "n": 22, "threads": 1}
+    rows = time_rows(arrays, config, calls=2)
+    assert {r["metric"]: r["value"] for r in rows} == {
+        "time_ms": 11.0, "cpu_ms": 11.0, "time_ratio": 2.0, "throughput": 2000.0, "overhead_ms": 7.0
+    }  # fmt: skip
+    assert rows[0]["note"] == ""
+    likelihood = time_rows(arrays, config | {"pass": "likelihood-time"}, calls=2)
+    assert [r["metric"] for r in likelihood] == [
+        f"likelihood_{name}" for name in ("ms", "cpu_ms", "time_ratio", "throughput")
+    ]
+
+
+def test_times_say_what_disturbed_them() -> None:
+    wall = np.array([10.0, 12.0, 11.0])
+    arrays = dict.fromkeys(("wall_ms", "cpu_ms", "launch_ms", "anchor_ms", "network_ms"), wall)
+    config = {"pass": "time", "n": 1, "threads": 1}
+    shared = arrays | {"cpu_ms": wall * np.array([1.0, 0.9, 0.5])}
+    assert time_rows(shared, config, 1)[0]["note"] == "2 of 3 rounds beside other work"
+    assert time_rows(shared, config | {"threads": 2}, 1)[0]["note"] == ""
+    assert time_rows(arrays, config, 1, cuda=True)[0]["note"] == "launch-bound: the device waits for its kernels"
+    assert time_rows(arrays | {"launch_ms": wall / 2}, config, 1, cuda=True)[0]["note"] == ""
 
 
 @pytest.mark.parametrize("name", ["digits-cnn", "fashion-cnn"])

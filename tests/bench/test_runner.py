@@ -32,7 +32,7 @@ SUITE = Suite(
         SolverEntry(id="rk45", ladder=[{"rtol": 1e-2, "atol": 1e-2}]),
     ],
     likelihood=Likelihood(models=["exact:gmm"], images=8),
-    timing=Timing(models=["exact:gmm"], batch=4, rounds=2),
+    timing=Timing(models=["exact:gmm"], batches=[4], rounds=2),
 )
 
 
@@ -56,7 +56,13 @@ def test_rows_are_tidy_and_complete(store: Store) -> None:
     assert (sample.low <= sample.value).all() and (sample.value <= sample.high).all()
     assert sample.nfe_mean.iloc[0] == 6 and sample.loc["fid", "floor"] > 0
     assert set(rows[rows["pass"] == "likelihood"].metric.dropna()) == {"likelihood_error", "likelihood_bias", "nll"}
-    assert set(rows[rows["pass"] == "time"].metric.dropna()) == {"time_ms", "cpu_ms", "time_ratio"}
+    assert set(rows[rows["pass"] == "time"].metric.dropna()) == {
+        "time_ms",
+        "cpu_ms",
+        "time_ratio",
+        "throughput",
+        "overhead_ms",
+    }
     skipped = rows[rows.status == "skipped"]
     assert set(skipped.message) == {"needs 3 network calls", "needs 4 network calls"}
     assert sample.commit.notna().all() and (rows.torch_version == torch.__version__).all()
@@ -161,6 +167,21 @@ def test_a_solver_that_breaks_in_the_time_pass_costs_itself(tmp_path: Path, monk
     timed = rows[rows["pass"] == "time"].drop_duplicates("cell").set_index("solver")
     assert timed.loc["exp-ab2", "message"] == "KeyError: 'lost'"
     assert (timed.drop("exp-ab2").status == "ok").all()
+
+
+def test_times_are_taken_in_fresh_processes_at_every_batch(tmp_path: Path) -> None:
+    clock = Timing(models=["exact:gmm"], batches=[3], rounds=2, processes=2)
+    change = {"sampling": False, "likelihood": None, "budgets": [6], "solvers": SUITE.solvers[:1], "timing": clock}
+    suite = SUITE.model_copy(update=change)
+    store = Store(tmp_path / "store")
+    assert run_suite(suite, store).failed == 0
+    (key,) = store.keys("cells")
+    arrays = store.arrays(key)
+    assert {len(times) for times in arrays.values()} == {4} and (arrays["launch_ms"] <= arrays["wall_ms"]).all()
+    rows = load_rows(store).set_index("metric")
+    assert rows.loc["throughput", "value"] == pytest.approx(3000 * np.median(1 / arrays["wall_ms"]))
+    several = suite.model_copy(update={"timing": clock.model_copy(update={"batches": [1, 64]})})
+    assert [cell.config["n"] for cell in plan(several)] == [1, 64]
 
 
 def damage(path: Path) -> None:

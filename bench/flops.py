@@ -1,0 +1,56 @@
+"""Floating-point operations of one network evaluation and of one Jacobian product, by torch's counter of matrix products."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from scorebench.reference_models.model import Model
+from scorebench.solvers.trace import Reverse
+
+from .cells import Cell
+from .suite import evaluations_per_call
+
+BATCH = 4
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Of one sample: an evaluation's, and a vector–Jacobian product's beyond it; None where the model has none."""
+
+    evaluation: float
+    product: float | None
+
+    def spent(self, evaluations: float, vjps: int) -> float | None:
+        """Of one sample, by what was counted for it."""
+        if vjps and self.product is None:
+            return None
+        return self.evaluation * evaluations + (self.product or 0.0) * vjps
+
+
+_known: dict[tuple[str, str, torch.dtype], Flops] = {}
+
+
+def flops_of(cell: Cell) -> Flops:
+    """Those of a cell's model, counted once a process."""
+    key = (cell.config["model"], cell.config["model_digest"], cell.dtype)
+    if key not in _known:
+        _known[key] = count(cell.model, cell.dtype)
+    return _known[key]
+
+
+def count(model: Model, dtype: torch.dtype) -> Flops:
+    """By the counter, at the middle of the process, of zeros."""
+    p = model.process
+    x = torch.zeros(BATCH, *model.shape, dtype=dtype)
+    t = torch.tensor(0.5 * (p.t_min + p.t_max), dtype=torch.float64)
+    with torch.no_grad(), FlopCounterMode(display=False) as calls:
+        model.denoise(x, t)
+    evaluation = calls.get_total_flops() / BATCH / evaluations_per_call(model)
+    try:
+        products = Reverse(lambda at: model.denoise(at, t), x, lambda: None)
+        with FlopCounterMode(display=False) as counted:
+            products(x[None])
+    except Exception:  # a model of the user's without a derivative has likelihoods of no solver
+        return Flops(evaluation, None)
+    return Flops(evaluation, counted.get_total_flops() / BATCH)
