@@ -145,11 +145,12 @@ def run_on_ray(suite: Suite, store: Store, tell: Tell, orders: Orders, address: 
     Files of plug-ins must be there on every worker. UsageError where there is no Ray or no cluster.
     """
     run, cells = begin(suite, store, tell, orders)
-    todo = [cell for cell in cells if not cell.timed and not run.finished(cell)]
+    left = [cell for cell in cells if not run.finished(cell)]
+    todo = [cell for cell in left if not cell.timed]
     job = Job(suite, orders, secrets.token_hex(8))
-    with connected(address) if todo or any(cell.timed for cell in cells) else _nothing():
+    with connected(address) if left else _nothing():
         new = _spread(run, job, todo) if todo else set[str]()
-        with _whole_node() if any(cell.timed for cell in cells) else _nothing():
+        with _whole_node() if len(todo) < len(left) else _nothing():
             rest = run_watched(suite, store, tell, replace(orders, attempted=frozenset(new)))
     return Outcome(rest.cells, rest.new + len(new), rest.skipped, rest.failed)
 
@@ -190,6 +191,7 @@ def connected(address: str) -> Iterator[None]:
     """Ray, for the time of a run."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # measuring is what the machine is for
     try:
         import ray
     except ImportError:

@@ -39,6 +39,7 @@ FASHION_UNET: dict[str, Any] = {
     "down_block_types": ["DownBlock2D"] * 3,
     "up_block_types": ["UpBlock2D"] * 3,
 }
+CARD = "card.md"
 CLASSES, DROPPED = 10, 0.1  # of labelled networks: the label that stands for none, and how often it is shown
 
 
@@ -255,9 +256,12 @@ def train(
     """Train a recipe into `folder`, yielding (step, steps, mean loss, averaged model) every so many steps.
 
     A checkpoint beside the results makes the run resumable: it continues after the last yield. The finished folder
-    holds config.json, model.safetensors, digest.txt and loss.csv.
+    holds config.json, model.safetensors, digest.txt and loss.csv; one that lacks no more than its card is left as it is.
     """
-    run, checkpoint = Run(recipe, device), folder / "checkpoint.pt"
+    checkpoint = folder / "checkpoint.pt"
+    if _lacks_its_card(folder, recipe) and not checkpoint.exists():
+        return
+    run = Run(recipe, device)
     folder.mkdir(parents=True, exist_ok=True)
     if checkpoint.exists():
         run.resume(checkpoint)
@@ -278,6 +282,19 @@ def _learning_rate(step: int, steps: int) -> float:
     return min(1.0, step / 200) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
 
 
+def _lacks_its_card(folder: Path, recipe: Recipe) -> bool:
+    """Whether a run of this recipe ended here, and was stopped before it was done with its card."""
+    if (folder / CARD).exists() or not (folder / "digest.txt").exists():
+        return False
+    kept = json.loads((folder / "config.json").read_text())
+    return bool(kept["name"] == recipe.name and kept["training"] == _training(recipe))
+
+
+def _training(recipe: Recipe) -> dict[str, Any]:
+    names = ("steps", "batch", "learning_rate", "ema", "seed", "target", "even", "start")
+    return {name: getattr(recipe, name) for name in names}
+
+
 def _write(run: Run, folder: Path) -> None:
     from safetensors.torch import save_file
 
@@ -289,10 +306,9 @@ def _write(run: Run, folder: Path) -> None:
         "shape": recipe.data.shape,
         "data": recipe.data.name,
         "architecture": run.architecture,
-        "training": {
-            k: getattr(recipe, k) for k in ("steps", "batch", "learning_rate", "ema", "seed", "target", "even", "start")
-        },
+        "training": _training(recipe),
     }
+    (folder / CARD).unlink(missing_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
     weights = {key: value.to("cpu", dtype).contiguous() for key, value in run.averaged.items()}
     save_file(weights, folder / "model.safetensors")

@@ -213,7 +213,10 @@ print(f"length of the middle code against the first: on the sphere {lengths[0]:.
 decoded = [decode(network, find("exp-ab3"), way.flip(0), path).x for path in (round_path, chord)]
 mixed = torch.stack([(1 - share) * pictures[one] + share * pictures[other] for share in shares])
 
-# %%
+# %% [markdown]
+# ## The picture
+
+# %% tags=["hide-input"]
 figure = plt.figure(figsize=(9, 7.2), layout="constrained")
 top, bottom = figure.subfigures(2, 1, height_ratios=[1, 1])
 left, right = top.subplots(1, 2)

@@ -42,6 +42,17 @@ def test_a_trained_folder_loads_and_draws_its_card(tmp_path: Path) -> None:
     assert all((tmp_path / name).stat().st_size > 0 for name in ("samples.png", "loss.png"))
 
 
+def test_a_run_stopped_at_its_card_is_not_run_again(tmp_path: Path) -> None:
+    recipe = training.RECIPES["tiny"]
+    assert len(list(training.train(recipe, tmp_path))) == 1
+    before = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    assert list(training.train(recipe, tmp_path)) == []
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == before
+    (tmp_path / "card.md").touch()
+    assert len(list(training.train(recipe, tmp_path))) == 1  # asked for again: from the start
+    assert not (tmp_path / "card.md").exists()
+
+
 def test_edited_weights_are_refused(tmp_path: Path) -> None:
     list(training.train(training.RECIPES["tiny"], tmp_path, every=6))
     config = tmp_path / "config.json"

@@ -60,7 +60,7 @@ def test_slerp_keeps_to_the_great_circle() -> None:
 
 
 def test_interpolations_are_drawn(tmp_path: Path) -> None:
-    draw_interpolations(load_model("digits-vp"), tmp_path / "a.png", pairs=1, count=3)
+    draw_interpolations(load_model("digits-vp"), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(UsageError, match="no images to interpolate"):
         draw_interpolations(load_model("exact:gmm"), tmp_path / "b.png")
