@@ -23,7 +23,7 @@ def of_calls(verdicts: Sequence[Verdict], metric: str) -> str:
     if not verdicts:
         return "No solver finished within a common budget, so no best can be named."
     verdict = nearest(verdicts, 10)
-    known = math.isfinite(verdict.floor)
+    known = metric == "fid" and math.isfinite(verdict.floor)
     floor = f", where real against real data gives {number(verdict.floor)}" if known else ""
     suspects = f"; {suspicion(verdict)}" if verdict.memorisation else ""
     if not verdict.best:
