@@ -13,7 +13,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -144,13 +144,12 @@ def run_on_ray(suite: Suite, store: Store, tell: Tell, orders: Orders, address: 
 
     Files of plug-ins must be there on every worker. UsageError where there is no Ray or no cluster.
     """
-    run, cells = begin(suite, store, tell, orders)
-    left = [cell for cell in cells if not run.finished(cell)]
-    todo = [cell for cell in left if not cell.timed]
-    job = Job(suite, orders, secrets.token_hex(8))
-    with connected(address) if left else _nothing():
-        new = _spread(run, job, todo) if todo else set[str]()
-        with _whole_node() if len(todo) < len(left) else _nothing():
+    with connected(address):  # first: where there is no cluster, nothing is written
+        run, cells = begin(suite, store, tell, orders)
+        left = [cell for cell in cells if not run.finished(cell)]
+        todo = [cell for cell in left if not cell.timed]
+        new = _spread(run, Job(suite, orders, secrets.token_hex(8)), todo) if todo else set[str]()
+        with _whole_node() if len(todo) < len(left) else nullcontext():
             rest = run_watched(suite, store, tell, replace(orders, attempted=frozenset(new)))
     return Outcome(rest.cells, rest.new + len(new), rest.skipped, rest.failed)
 
@@ -256,8 +255,3 @@ def _sweep(job: Job) -> None:
 
 def _remove(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

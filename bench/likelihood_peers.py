@@ -7,7 +7,7 @@ error beside.
 
 Held-out images lie off the model's own: where what explains them changes from one component to another, the integrand has
 peaks, at another λ for every image, which no grid finds that all images share. There an image needs steps of its own, an
-absolute tolerance, and one on log p beside it: bs32's were chosen on images 32 to 63 (first = 32), the table is of others.
+absolute tolerance, and one on log p beside it: bs32's were scanned on images 0 to 63, so judge them on later ones (first = 64).
 
     python -m scorebench.bench.likelihood_peers [images [first]]
 """

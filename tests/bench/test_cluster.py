@@ -104,6 +104,7 @@ def test_a_worker_that_always_dies_or_hangs_costs_its_cell_alone(plugin: Path, t
 @pytest.mark.parametrize(
     ("address", "message"),
     [
+        ("nonsense", "no Ray cluster at 'nonsense'"),
         ("local:two", "give a number of workers, as in local:2"),
         ("127.0.0.1:1", "no Ray cluster at '127.0.0.1:1'.* for this machine alone: --ray local"),
     ],
@@ -111,4 +112,5 @@ def test_a_worker_that_always_dies_or_hangs_costs_its_cell_alone(plugin: Path, t
 def test_a_wrong_address_is_one_line(address: str, message: str, tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with pytest.raises(UsageError, match=message):
-        run_on_ray(FINE, Store(tmp_path), lambda event: None, Orders(), address)
+        run_on_ray(FINE, Store(tmp_path / "store"), lambda event: None, Orders(), address)
+    assert not (tmp_path / "store").exists()
