@@ -10,6 +10,7 @@ log p stay the exact model's: what a sampler makes of the wrong score is compare
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -61,6 +62,15 @@ class Field:
         return x @ self.a.to(x).T + shift.to(x)
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Levels λ (k,), evenly spaced over the process, and at each the root mean squares of ε and of the field (k,)."""
+
+    lam: Tensor
+    eps: Tensor
+    field: Tensor
+
+
 class WrongScore:
     """An exact model with the error of its score under control."""
 
@@ -71,20 +81,25 @@ class WrongScore:
         self.name, self.process, self.shape, self.data = model.name, model.process, model.shape, model.data
         self.parameters = torch.tensor([score_error, score_bias, float(seed)], dtype=torch.float64)  # for the digest
         self.field = Field.draw(math.prod(model.shape), seed)
-        self.lam, self.rho, self.spread = _sizes(model, self.field)
         self.inner = _flatten_tensors(model)
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        """Measured when first needed, which takes seconds at image scale: a suite is planned without."""
+        with torch.inference_mode(False), torch.no_grad():
+            return _sizes(self.model, self.field)
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
         """D − (σ/α) ρ (δ n + β b), for x (b, *d)."""
         scale, lam, flat, shrink = self._at(x, t)
-        unit = broadcast(self.score_error / self._between(self.spread, lam), flat)
+        unit = broadcast(self.score_error / self._between(self.sizes.field, lam), flat)
         error = unit * self.field.value(flat * shrink, lam) + self.score_bias * self.field.bias.to(x)
         return self.model.denoise(x, t) - (scale * error).reshape(x.shape)
 
     def denoise_trace(self, x: Tensor, t: Tensor) -> Tensor:
         """tr ∂D/∂x of the wrong denoiser (b,)."""
         scale, lam, flat, shrink = self._at(x, t)
-        unit = (self.score_error / self._between(self.spread, lam)).to(x)
+        unit = (self.score_error / self._between(self.sizes.field, lam)).to(x)
         wrong = unit * self.field.trace(flat * shrink, lam)
         return self.model.denoise_trace(x, t) - (scale * shrink).reshape(-1) * wrong
 
@@ -104,21 +119,21 @@ class WrongScore:
         """(σ/α)ρ and 1/√(α² + σ²), each () or (b, 1), with λ and the flattened x."""
         p, flat = self.process, x.flatten(1)
         lam = p.lam(t)
-        scale = broadcast(p.sigma_hat(t) * self._between(self.rho, lam), flat)
+        scale = broadcast(p.sigma_hat(t) * self._between(self.sizes.eps, lam), flat)
         return scale, lam, flat, broadcast(torch.rsqrt(p.alpha(t) ** 2 + p.sigma(t) ** 2), flat)
 
     def _between(self, sizes: Tensor, lam: Tensor) -> Tensor:
         """A size at λ, by a smooth cubic (Catmull & Rom's) through the levels where it was measured."""
-        step, last = self.lam[1] - self.lam[0], len(self.lam) - 1
-        place = ((lam - self.lam[0]) / step).clamp(0, last)
+        levels = self.sizes.lam
+        step, last = levels[1] - levels[0], len(levels) - 1
+        place = ((lam - levels[0]) / step).clamp(0, last)
         left = place.long().clamp(max=last - 1)
         s = place - left
         p0, p1, p2, p3 = (sizes[(left + k).clamp(0, last)] for k in (-1, 0, 1, 2))
         return p1 + 0.5 * s * (p2 - p0 + s * (2 * p0 - 5 * p1 + 4 * p2 - p3 + s * (3 * (p1 - p2) + p3 - p0)))
 
 
-def _sizes(model: ExactModel, field: Field) -> tuple[Tensor, Tensor, Tensor]:
-    """Levels λ (k,), evenly spaced over the process, and at each the root mean squares of ε and of the field (k,)."""
+def _sizes(model: ExactModel, field: Field) -> Sizes:
     p = model.process
     ends = torch.tensor([p.t_max, min(p.t_min, p.t_min_likelihood)], dtype=torch.float64)
     low, high = p.lam(ends).tolist()
@@ -132,7 +147,7 @@ def _sizes(model: ExactModel, field: Field) -> tuple[Tensor, Tensor, Tensor]:
         x = alpha * x0 + sigma * noise
         sizes.append(((x - alpha * model.denoise(x, t)) / sigma).pow(2).mean().sqrt())
         spreads.append(field.value(x.flatten(1) * torch.rsqrt(alpha**2 + sigma**2), level).pow(2).mean().sqrt())
-    return lam, torch.stack(sizes), torch.stack(spreads)
+    return Sizes(lam, torch.stack(sizes), torch.stack(spreads))
 
 
 def _flatten_tensors(model: ExactModel) -> Tensor:

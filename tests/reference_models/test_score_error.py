@@ -53,3 +53,13 @@ def test_the_truth_stays_and_the_digest_changes() -> None:
     again = load_model("exact:gmm?score_error=0.1")
     assert torch.equal(again.denoise(x, t), models[1].denoise(x, t))
     assert model_digest(again) == model_digest(models[1])
+
+
+def test_a_digest_needs_no_sizes_and_does_not_change_with_them() -> None:
+    """At image scale they take seconds, and a suite is planned by digests."""
+    model = load_model("exact:gaussian?score_error=0.1")
+    before = model_digest(model)
+    assert "sizes" not in vars(model)
+    with torch.inference_mode():  # as the time pass works, whose tensors no gradient may meet
+        model.denoise(torch.zeros(3, *model.shape), torch.tensor(0.5, dtype=DOUBLE))
+    assert not vars(model)["sizes"].eps.is_inference() and model_digest(model) == before
