@@ -36,7 +36,9 @@ class Counter(TorchDispatchMode):
     torch's own FlopCounterMode imports the compiler with its first operation, which takes seconds of every process.
     """
 
-    flops = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
