@@ -18,6 +18,7 @@ from .field_practice import find_peer, is_peer
 from .fingerprint import fingerprint_of
 from .inception import inception_for
 from .moments import coordinates, known
+from .placement import device_name, full_precision, on_host
 from .provenance import machine, package_version
 from .store import SCHEMA, Json, Store, key_of
 from .suite import SolverEntry, Suite, Timing, evaluations_per_call, smallest_budget, solver_of
@@ -113,11 +114,17 @@ class Cell:
         if self.info.adaptive or (name := parse_grid(self.config["grid"])).id != OPTIMISE:
             return None
         high, low = max(ends(self.config["pass"], self.model)), min(ends(self.config["pass"], self.model))
-        return optimised_grids.teacher(name, self.model, high, low, self.dtype, self.store)
+        with on_host(self.model, self.dtype, self.device):
+            return optimised_grids.teacher(name, self.model, high, low, self.dtype, self.store)
 
     @property
     def dtype(self) -> torch.dtype:
         return torch.float64 if self.config["dtype"] == "float64" else torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        """Where the solve runs; not in configurations of the processor, which are older."""
+        return torch.device(self.config.get("device", "cpu"))
 
     def label(self) -> str:
         budget = self.config["budget"] or " ".join(f"{k}={v:g}" for k, v in self.config["options"].items())
@@ -157,11 +164,13 @@ def plan(suite: Suite) -> list[Cell]:
 
 
 def cells_of(suite: Suite, store: Store) -> list[Cell]:
-    """The cells of a suite, which find optimised grids in the store, their networks in the suite's precision."""
+    """The cells of a suite, which find optimised grids in the store, their networks in its precision and on its device."""
     cells = [replace(cell, store=store) for cell in plan(suite)]
     for cell in cells:
         if isinstance(cell.model, NetworkModel):
-            cell.model.to(cell.dtype)
+            cell.model.to(cell.dtype, cell.device)
+    if suite.device == "cuda":
+        full_precision()
     return cells
 
 
@@ -211,6 +220,10 @@ def make_cell(
         "source": fingerprint_of(info.method, DRIVERS[kind], *made_by) + fingerprint_of(type(model)),
         **extra,
     }
+    if suite.device != "cpu":  # rounds differently
+        config["device"] = suite.device
+        if kind in TIMED:
+            config["gpu"] = device_name(torch.device(suite.device))
     if section is suite.likelihood is not None and suite.likelihood.prior == "exact" and isinstance(model, ExactModel):
         config["prior"] = "exact"
     if is_peer(info.id):

@@ -9,6 +9,7 @@ from .features import has_data, real_images
 from .fingerprint import fingerprint
 from .likelihood_codes import interpolations
 from .measure import STRIP, Say, solution
+from .placement import on_host
 from .store import Damaged, Json, Store, Unwritable, key_of
 from .suite import Suite
 
@@ -64,7 +65,8 @@ def write_interpolations(store: Store, cells: list[Cell], say: Say) -> None:
         kept = store.reference(name)
         if kept is None or str(kept["made_by"]) != made_by:
             say(f"interpolations of {cell.config['model']}")
-            rows = interpolations(cell.model, cell.dtype).float().numpy()
+            with on_host(cell.model, cell.dtype, cell.device):
+                rows = interpolations(cell.model, cell.dtype).float().numpy()
             store.write_npz(f"references/{name}.npz", {"rows": rows, "made_by": np.array(made_by)})
 
 

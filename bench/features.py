@@ -41,7 +41,7 @@ def extractor_of(model: Model) -> Extractor:
     def extract(x: Tensor) -> np.ndarray:
         with torch.no_grad():
             return np.concatenate(
-                [network.features(classifier.to_levels(name, part)).numpy() for part in x.split(1000)]
+                [network.features(classifier.to_levels(name, part)).numpy() for part in x.cpu().split(1000)]
             )
 
     return Extractor(name, digest, extract)

@@ -11,6 +11,7 @@ from scorebench.reference_models.model import Model
 from scorebench.solvers.trace import Reverse
 
 from .cells import Cell
+from .placement import on_host
 from .suite import evaluations_per_call
 
 BATCH = 4
@@ -63,7 +64,8 @@ def flops_of(cell: Cell) -> Flops:
     """Those of a cell's model, counted once a process."""
     key = (cell.config["model"], cell.config["model_digest"], cell.dtype)
     if key not in _known:
-        _known[key] = count(cell.model, cell.dtype)
+        with on_host(cell.model, cell.dtype, cell.device):
+            _known[key] = count(cell.model, cell.dtype)
     return _known[key]
 
 

@@ -70,16 +70,17 @@ def _checked(place: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _network(place: str) -> torch.nn.Module:
+def _network(place: str, device: torch.device) -> torch.nn.Module:
     repair()
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     torch.load(place, weights_only=True)  # refuses what is more than tensors, before torch-fidelity unpickles it
     network: torch.nn.Module = FeatureExtractorInceptionV3(NAME, [str(WIDTH)], feature_extractor_weights_path=place)
-    return network
+    return network.to(device)
 
 
 def _features(place: str, x: Tensor) -> np.ndarray:
     _checked(place)
     with torch.no_grad():
-        return np.concatenate([_network(place)(part)[0].numpy() for part in to_bytes(x).split(BATCH)])
+        network, parts = _network(place, x.device), to_bytes(x).split(BATCH)
+        return np.concatenate([network(part.to(x.device))[0].cpu().numpy() for part in parts])

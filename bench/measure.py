@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from scorebench.reference_models.model import ExactModel, Model
+from scorebench.reference_models.model import ExactModel
 from scorebench.reference_models.network import NetworkModel
 from scorebench.solvers.drive import solve
 from scorebench.solvers.latent_codes import RoundTrip, round_trip
@@ -23,6 +23,7 @@ from . import references
 from .cells import Cell
 from .flops import flops_of
 from .moments import known
+from .placement import device_name
 from .provenance import provenance
 from .store import Arrays, Json, Store, Unwritable
 
@@ -72,7 +73,7 @@ def write(
     cell: Cell, store: Store, result: Result, started: datetime, threads: int | None = None, share: int = 1
 ) -> None:
     """Write a result with its provenance; `share` cells were measured together since `started`."""
-    origin = provenance(started, threads=threads)
+    origin = provenance(started, device_name(cell.device), threads)
     origin["seconds"] = round(origin["seconds"] / share, 3)
     body = {"config": cell.config, "counts": result.counts, "status": result.status, "message": result.message}
     store.write_cell(cell.key, body | {"provenance": origin}, result.arrays)
@@ -88,11 +89,11 @@ def settled(kept: Json, limit: float = 0.0) -> bool:
 def _sample(cell: Cell, store: Store, say: Say) -> Result:
     config, model = cell.config, cell.model
     n, seed = config["n"], config["seed"]
-    x, grid = references.latents(model, n, seed, cell.dtype), cell.grid()
+    x, grid = references.latents(model, n, seed, cell.dtype, cell.device), cell.grid()
     seeds = [noise_seed(seed, number) for number in range(config.get("noise_seeds", 1))]
 
     def part(rows: slice, noise_of: int) -> tuple[torch.Tensor, Arrays, Count, bool]:
-        noise = Noise(noise_of, torch.arange(n)[rows], model.shape, cell.dtype)
+        noise = Noise(noise_of, torch.arange(n)[rows], model.shape, cell.dtype, cell.device)
         options, denoise = config["options"], config["denoise"]
         with torch.no_grad():
             end = solve(model, cell.info, grid, x[rows], options=options, noise=noise, denoise=denoise)
@@ -100,7 +101,7 @@ def _sample(cell: Cell, store: Store, say: Say) -> Result:
         return end.x, _looked_at(cell, end.x), end.count, finite
 
     solved = [in_batches(partial(part, noise_of=noise_of), n) for noise_of in seeds]
-    samples, batch = torch.cat([p[0] for p in solved[0][0]]), min(batch for _, batch in solved)
+    samples, batch = torch.cat([p[0] for p in solved[0][0]]).cpu(), min(batch for _, batch in solved)
     count = total([p[2] for parts, _ in solved for p in parts])
     arrays = {"index": np.arange(n), "nfe": count.evaluations.numpy().reshape(len(seeds), n)}
     for name in solved[0][0][0][1]:
@@ -123,14 +124,14 @@ def _looked_at(cell: Cell, x: torch.Tensor) -> Arrays:
     arrays |= {extractor.name: extractor.extract(x) for extractor in cell.more}
     if isinstance(cell.model, ExactModel) and known(cell.model):
         t = torch.tensor(cell.model.process.t_min, dtype=torch.float64)
-        arrays["log_p"] = cell.model.log_prob(x.double(), t).cpu().numpy()
+        arrays["log_p"] = cell.model.log_prob(x.cpu().double(), t).numpy()
     return arrays
 
 
 def _likelihood(cell: Cell, store: Store, say: Say) -> Result:
     config, model = cell.config, cell.model
     n, seed = config["n"], config["seed"]
-    x, probes = references.images(model, n, seed, cell.dtype), references.shared_probes(model, n, seed)
+    x, probes = references.images(model, n, seed, cell.dtype, cell.device), references.shared_probes(model, n, seed)
     grid, options = cell.grid(), config["options"]
 
     def part(rows: slice) -> tuple[np.ndarray, Count]:
@@ -141,7 +142,7 @@ def _likelihood(cell: Cell, store: Store, say: Say) -> Result:
 
     parts, batch = in_batches(part, n)
     log_p, count = np.concatenate([p[0] for p in parts]), total([p[1] for p in parts])
-    truth = in_double(model, lambda: references.log_p(model, n, seed, store, say), cell.dtype)
+    truth = in_double(cell, lambda: references.log_p(model, n, seed, store, say, cell.device))
     arrays = {
         "index": np.arange(n),
         "nfe": count.evaluations.numpy(),
@@ -153,7 +154,7 @@ def _likelihood(cell: Cell, store: Store, say: Say) -> Result:
 
 def _round_trip(cell: Cell, store: Store, say: Say) -> Result:
     config, n, grid = cell.config, cell.config["n"], cell.grid()
-    x = references.images(cell.model, n, config["seed"], cell.dtype)
+    x = references.images(cell.model, n, config["seed"], cell.dtype, cell.device)
 
     def part(rows: slice) -> RoundTrip:
         with torch.no_grad():
@@ -225,16 +226,17 @@ def solution(cell: Cell, store: Store, say: Say = lambda _: None) -> references.
     with store.claims.hold(
         f"reference {model.name} {n} {seed}", lambda: say(f"another run makes {model.name}'s reference")
     ):
-        return in_double(model, lambda: references.solution(model, n, seed, store, say), cell.dtype)
+        denoise = cell.config["denoise"] if cell.config["pass"] == "sample" else None
+        return in_double(cell, lambda: references.solution(model, n, seed, store, say, cell.device, denoise))
 
 
-def in_double(model: Model, compute: Callable[[], references.Reference], dtype: torch.dtype) -> references.Reference:
-    """Run a float64 reference on a network that otherwise works in `dtype`."""
-    if not isinstance(model, NetworkModel):
+def in_double(cell: Cell, compute: Callable[[], references.Reference]) -> references.Reference:
+    """Run a float64 reference on a network that otherwise works in the cell's precision."""
+    if not isinstance(cell.model, NetworkModel):
         return compute()
-    model.to(torch.float64)
+    cell.model.to(torch.float64, cell.device)
     try:
         with torch.no_grad():
             return compute()
     finally:
-        model.to(dtype)
+        cell.model.to(cell.dtype, cell.device)

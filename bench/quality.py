@@ -9,8 +9,8 @@ from .store import Json
 METRICS = tuple(
     "error_median error_p90 class_changed fid fid_corrected excess_fid kid precision recall sliced_wasserstein "
     "cross_entropy moments_frechet likelihood_error likelihood_bias nll round_trip_error "
-    "time_ms cpu_ms time_ratio throughput overhead_ms "
-    "likelihood_ms likelihood_cpu_ms likelihood_time_ratio likelihood_throughput".split()
+    "time_ms cpu_ms device_ms time_ratio throughput overhead_ms "
+    "likelihood_ms likelihood_cpu_ms likelihood_device_ms likelihood_time_ratio likelihood_throughput".split()
 )
 BUSY = 0.97  # of the wall time: less CPU time on one thread is a disturbed round, more launching a launch-bound one
 
@@ -71,7 +71,7 @@ def time_rows(arrays: dict[str, np.ndarray], config: Json, calls: int, cuda: boo
     """Medians and quartiles over the rounds of all processes, for a time cell's arrays and the calls of one solve.
 
     The ratio is to the anchor timed in the same round; the overhead of sampling is what so many bare network calls of the
-    same round leave of the time.
+    same round leave of the time. On a GPU `device_ms` is the time between events around the solve.
     """
     wall, prefix = arrays["wall_ms"], "" if config["pass"] == "time" else "likelihood_"
 
@@ -85,6 +85,8 @@ def time_rows(arrays: dict[str, np.ndarray], config: Json, calls: int, cuda: boo
         row(f"{prefix}time_ratio", *quartiles(wall / arrays["anchor_ms"]), ""),
         row(f"{prefix}throughput", *quartiles(1e3 * config["n"] / wall), "samples/s"),
     ]
+    if "device_ms" in arrays:
+        rows.insert(2, row(f"{prefix}device_ms", *quartiles(arrays["device_ms"]), "ms"))
     return rows if prefix else [*rows, row("overhead_ms", *quartiles(wall - calls * arrays["network_ms"]), "ms")]
 
 

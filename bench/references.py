@@ -30,6 +30,8 @@ from .fingerprint import fingerprint
 from .store import Store, key_of
 
 Progress = Callable[[str], None]
+Device = torch.device | str
+CHUNKS = {"cuda": 4096}  # latents at once; elsewhere fewer, that a run says how far it is
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,20 @@ class Reference:
         return hashlib.sha256(np.ascontiguousarray(self.solution).tobytes()).hexdigest()[:16]
 
 
-def latents(model: Model, n: int, seed: int, dtype: torch.dtype) -> Tensor:
+def latents(model: Model, n: int, seed: int, dtype: torch.dtype, device: Device = "cpu") -> Tensor:
     """Starting points at t_max (n, *d) of the samples 0…n−1 of a seed block, rounded to float32 in any dtype."""
     z = Noise(seed, torch.arange(n), model.shape).latents() * model.process.prior_std
-    return z.float().to(dtype)
+    return z.float().to(device, dtype)
 
 
-def images(model: Model, n: int, seed: int, dtype: torch.dtype) -> Tensor:
+def images(model: Model, n: int, seed: int, dtype: torch.dtype, device: Device = "cpu") -> Tensor:
     """Data whose likelihood is measured (n, *d): exact draws, or held-out scans dequantised by seeded uniform noise."""
     if isinstance(model, ExactModel):
         x = model.samples(n, torch.Generator().manual_seed(seed))
     else:
         uniform = uniforms(seed, torch.arange(n), model.shape)
         x = DATASETS[model.data or ""].dequantise(real_levels(model, n), uniform)
-    return x.float().to(dtype)
+    return x.float().to(device, dtype)
 
 
 def shared_probes(model: Model, n: int, seed: int) -> Tensor | None:
@@ -65,41 +67,70 @@ def shared_probes(model: Model, n: int, seed: int) -> Tensor | None:
     return None if isinstance(model, ExactModel) else probes(seed, torch.arange(n), model.shape)
 
 
-def solution(model: Model, n: int, seed: int, store: Store | None, progress: Progress = lambda _: None) -> Reference:
-    """The reference for the first n latents of a seed block: closed form, committed, from the store, or computed now."""
+def solution(
+    model: Model,
+    n: int,
+    seed: int,
+    store: Store | None,
+    progress: Progress = lambda _: None,
+    device: Device = "cpu",
+    denoise: bool | None = None,
+) -> Reference:
+    """The reference for the first n latents of a seed block: closed form, committed, from the store, or computed now.
+
+    It ends with the final denoise where data is compared with, or as `denoise` says.
+    """
+    usual = model.data is not None
+    ending = usual if denoise is None else denoise
     if isinstance(model, Gaussian):
         t = torch.tensor([model.process.t_max, model.process.t_min], dtype=torch.float64)
         x = model.flow_map(latents(model, n, seed, torch.float64), t[0], t[1])
-        return Reference(x.numpy(), np.zeros(n))
-    return _kept(model, "solution", n, seed, store, lambda: compute_solution(model, n, seed, progress))
+        return Reference((model.denoise(x, t[1]) if ending else x).numpy(), np.zeros(n))
+    what = "solution" if ending == usual else f"solution, {'denoised' if ending else 'at t_min'}"
+    return _kept(
+        model, what, n, seed, store, lambda: compute_solution(model, n, seed, progress, device=device, denoise=ending)
+    )
 
 
-def log_p(model: Model, n: int, seed: int, store: Store | None, progress: Progress = lambda _: None) -> Reference:
+def log_p(
+    model: Model, n: int, seed: int, store: Store | None, progress: Progress = lambda _: None, device: Device = "cpu"
+) -> Reference:
     """log p in nats (n,) of the first n images at t_min: exact, or the converged ODE with the shared probes."""
     if isinstance(model, ExactModel):
         t = torch.tensor(model.process.t_min_likelihood, dtype=torch.float64)
         return Reference(model.log_prob(images(model, n, seed, torch.float64), t).numpy(), np.zeros(n))
-    return _kept(model, "log_p", n, seed, store, lambda: compute_log_p(model, n, seed, progress))
+    return _kept(model, "log_p", n, seed, store, lambda: compute_log_p(model, n, seed, progress, device=device))
 
 
-def compute_solution(model: Model, n: int, seed: int, progress: Progress, steps: int = 120) -> Reference:
-    """Both methods from the same latents, in chunks; where data is compared with, both end with the final denoise."""
-    p, denoise = model.process, model.data is not None
+def compute_solution(
+    model: Model,
+    n: int,
+    seed: int,
+    progress: Progress,
+    steps: int = 120,
+    device: Device = "cpu",
+    denoise: bool | None = None,
+) -> Reference:
+    """Both methods from the same latents, in chunks; both end with the final denoise, as `solution` says."""
+    p, denoise = model.process, model.data is not None if denoise is None else denoise
     first, second = [], []
-    chunks = latents(model, n, seed, torch.float64).split(128)
-    for number, x in enumerate(chunks):
+    chunks = latents(model, n, seed, torch.float64).split(CHUNKS.get(torch.device(device).type, 128))
+    for number, part in enumerate(chunks):
         progress(f"reference of {model.name}: part {number + 1} of {len(chunks)}")
+        x = part.to(device)
         ends = torch.tensor([p.t_max, p.t_min], dtype=torch.float64)
         first.append(solve(model, find("rk45"), ends, x, options={"rtol": 1e-7, "atol": 1e-9}, denoise=denoise).x)
         fine = make_grid("logsnr", p, steps, p.t_max, p.t_min)
         second.append(solve(model, find("dpm-solver-3"), fine, x, denoise=denoise).x)
-    a, b = torch.cat(first), torch.cat(second)
+    a, b = torch.cat(first).cpu(), torch.cat(second).cpu()
     return Reference(a.numpy(), rms(a, b))
 
 
-def compute_log_p(model: Model, n: int, seed: int, progress: Progress, steps: int = 160) -> Reference:
+def compute_log_p(
+    model: Model, n: int, seed: int, progress: Progress, steps: int = 160, device: Device = "cpu"
+) -> Reference:
     """Both methods of likelihood: the integral as a column of Dormand–Prince, and path quadrature along DPM-Solver-3."""
-    p, x, z = model.process, images(model, n, seed, torch.float64), shared_probes(model, n, seed)
+    p, x, z = model.process, images(model, n, seed, torch.float64, device), shared_probes(model, n, seed)
     ends = torch.tensor([p.t_min_likelihood, p.t_max], dtype=torch.float64)
     progress(f"reference likelihood of {model.name}")
     a = log_likelihood(model, find("rk45"), ends, x, options={"rtol": 1e-6, "atol": 1e-7}, probes=z).log_p
@@ -138,7 +169,7 @@ def _kept(
     path = committed(model.name)
     if seed == 0 and path.is_file():
         with np.load(path, allow_pickle=False) as file:
-            if str(file["digest"]) == model_digest(model) and len(file[what]) >= n:
+            if what in file and str(file["digest"]) == model_digest(model) and len(file[what]) >= n:
                 return Reference(file[what][:n], file[f"{what}_uncertainty"][:n])
     source = fingerprint("scorebench.bench.references", type(model).__module__)
     key = key_of([what, model.name, model_digest(model), n, seed, source])

@@ -13,6 +13,7 @@ from .facts import FACTS, write_facts, write_interpolations, write_strips
 from .measure import measure, settled
 from .metrics import Metrics
 from .migration import migrate
+from .placement import check_device
 from .store import Damaged, Json, Store
 from .suite import Suite
 from .time_pass import clock_name, measure_times, panels, probe
@@ -153,7 +154,8 @@ def run_suite(suite: Suite, store: Store, tell: Tell = lambda event: None, order
 
 
 def begin(suite: Suite, store: Store, tell: Tell, orders: Orders) -> tuple[Run, list[Cell]]:
-    """Plan a suite and open its store, which is brought to this schema."""
+    """Plan a suite and open its store, which is brought to this schema; UsageError first where its device is not here."""
+    check_device(suite.device)
     cells = cells_of(suite, store)
     tell(Event("", total=len(cells)))
     migrate(store, lambda line: tell(Event(line, note=True)))

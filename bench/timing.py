@@ -11,16 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scorebench.reference_models.model import Model
 from scorebench.solvers.drive import Solution, solve
 from scorebench.solvers.likelihood import LogLikelihood, log_likelihood
 from scorebench.solvers.noise import Noise
 from scorebench.solvers.registry import find
 
 from .cells import Cell
+from .placement import synchronise
 from .references import images, latents, shared_probes
 
 T = TypeVar("T")
+HOST = torch.device("cpu")
+READINGS = ("wall_ms", "cpu_ms", "launch_ms", "device_ms")  # of the clock, the last only of a GPU
 
 
 class RecordedNoise(Noise):
@@ -55,24 +57,26 @@ def threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def clock(work: Callable[[], T]) -> tuple[tuple[float, float, float], T]:
+def clock(work: Callable[[], T], device: torch.device = HOST) -> tuple[tuple[float, ...], T]:
     """Milliseconds of one call, the device synchronised before and after, and what it returned.
 
     They are wall time, process CPU time, and the wall time until the call returned: where that is nearly all, the device
-    waited for its kernels to be launched.
+    waited for its kernels to be launched. On a GPU a fourth is the time between events before and after the work.
     """
-    _synchronise()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
+    synchronise(device)
     cpu, wall = time.process_time_ns(), time.perf_counter_ns()
+    for event in events[:1]:
+        event.record()
     result = work()
+    for event in events[1:]:
+        event.record()
     launched = time.perf_counter_ns()
-    _synchronise()
-    ends = (time.perf_counter_ns() - wall, time.process_time_ns() - cpu, launched - wall)
-    return (ends[0] / 1e6, ends[1] / 1e6, ends[2] / 1e6), result
-
-
-def _synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    synchronise(device)
+    readings = [end / 1e6 for end in (time.perf_counter_ns() - wall, time.process_time_ns() - cpu, launched - wall)]
+    if events:
+        readings.append(events[0].elapsed_time(events[1]))
+    return tuple(readings), result
 
 
 def job(cell: Cell) -> Callable[[], object]:
@@ -80,8 +84,8 @@ def job(cell: Cell) -> Callable[[], object]:
     model, n, grid = cell.model, cell.config["n"], cell.grid()
     if cell.of_likelihood:
         return likelihood_job(cell)
-    x = latents(model, n, cell.config["seed"], cell.dtype)
-    noise = RecordedNoise(cell.config["seed"], torch.arange(n), model.shape, cell.dtype)
+    x = latents(model, n, cell.config["seed"], cell.dtype, cell.device)
+    noise = RecordedNoise(cell.config["seed"], torch.arange(n), model.shape, cell.dtype, cell.device)
     return lambda: solve(
         model, cell.info, grid, x, options=cell.config["options"], noise=noise, denoise=cell.config["denoise"]
     )
@@ -89,7 +93,8 @@ def job(cell: Cell) -> Callable[[], object]:
 
 def likelihood_job(cell: Cell) -> Callable[[], object]:
     model, n, seed, grid = cell.model, cell.config["n"], cell.config["seed"], cell.grid()
-    x, probes, options = images(model, n, seed, cell.dtype), shared_probes(model, n, seed), cell.config["options"]
+    x, probes = images(model, n, seed, cell.dtype, cell.device), shared_probes(model, n, seed)
+    options = cell.config["options"]
 
     def work() -> LogLikelihood:
         with torch.inference_mode(False), torch.no_grad():  # products need a graph
@@ -109,11 +114,10 @@ def failure(cell: Cell) -> Exception | None:
     return None
 
 
-def network_call(model: Model, n: int, dtype: torch.dtype) -> Callable[[], object]:
-    x, t = (
-        latents(model, n, 0, dtype),
-        torch.tensor(0.5 * (model.process.t_min + model.process.t_max), dtype=torch.float64),
-    )
+def network_call(cell: Cell) -> Callable[[], object]:
+    model, p = cell.model, cell.model.process
+    x = latents(model, cell.config["n"], 0, cell.dtype, cell.device)
+    t = torch.tensor(0.5 * (p.t_min + p.t_max), dtype=torch.float64)
     return lambda: model.denoise(x, t)
 
 
@@ -122,22 +126,22 @@ def time_panel(cells: list[Cell], anchor: Cell) -> tuple[list[dict[str, np.ndarr
 
     Returns the arrays of each cell (rounds,), and the network calls that each spent per solve.
     """
-    config = cells[0].config
-    jobs = [job(cell) for cell in cells] + [job(anchor), network_call(anchor.model, config["n"], anchor.dtype)]
+    config, device = cells[0].config, anchor.device
+    names = READINGS if device.type == "cuda" else READINGS[:-1]
+    jobs = [job(cell) for cell in cells] + [job(anchor), network_call(anchor)]
     shuffler = random.Random(config["seed"])
     with threads(config["threads"]), torch.inference_mode():
         for cell, work in zip(cells, jobs, strict=False):
             if cell.config["kind"] == "sde":
                 work()  # draws its noise
         warm_up(jobs[-2:])
-        times, calls = np.zeros((config["rounds"], len(jobs), 3)), [0] * len(jobs)
+        times, calls = np.zeros((config["rounds"], len(jobs), len(names))), [0] * len(jobs)
         for round_ in range(config["rounds"]):
             for place in shuffler.sample(range(len(jobs)), len(jobs)):
-                times[round_, place], result = clock(jobs[place])
+                times[round_, place], result = clock(jobs[place], device)
                 if isinstance(result, Solution | LogLikelihood):
                     calls[place] = result.count.calls
     shared = {"anchor_ms": times[:, -2, 0], "network_ms": times[:, -1, 0]}
-    names = ("wall_ms", "cpu_ms", "launch_ms")
     arrays = [{name: times[:, i, k] for k, name in enumerate(names)} | shared for i in range(len(cells))]
     return arrays, calls[: len(cells)]
 

@@ -21,6 +21,7 @@ def run(
     budget: Annotated[list[int], typer.Option(help="Only this budget of network calls; repeatable.")] = [],
     grid: Annotated[list[str], typer.Option(help="This time grid instead of each solver's own; repeatable.")] = [],
     plugin: PluginOption = [],
+    device: Annotated[str | None, typer.Option(help="Where models run and samples are made: cpu or cuda.")] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that one cell may take; 0 for any.", min=0)] = 3600,
     ray: Annotated[
         str | None, typer.Option(help="A Ray cluster's HOST:PORT or `auto`; `local` or `local:N` for N workers here.")
@@ -32,12 +33,14 @@ def run(
     quality cells are spread over a cluster; those that are timed run one by one on this machine.
     """
     load_solvers(plugin)
+    from scorebench.bench.placement import check_device
     from scorebench.bench.runner import Event, Orders
     from scorebench.bench.store import Store
     from scorebench.bench.suite import load_suite
     from scorebench.bench.watched import run_watched
 
-    chosen = load_suite(suite).select(model, solver, budget, grid)
+    chosen = load_suite(suite).select(model, solver, budget, grid, device)
+    check_device(chosen.device)
     chosen.check()
     with progress_bar() as progress:
         bar, done = progress.add_task("", total=0), set[str]()
