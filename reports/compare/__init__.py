@@ -1,0 +1,1 @@
+"""Two sets of results compared: what became worse, what better, and whether that is more than noise."""

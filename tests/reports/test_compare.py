@@ -1,0 +1,158 @@
+"""The comparison of two sets of results: each level finds what it is there for, and is silent otherwise."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from scorebench.cli.compare_trials import checkout, planted
+from scorebench.reference_models.errors import UsageError
+from scorebench.reports.compare.comparison import compare, markdown, to_json
+from scorebench.reports.compare.levels import confirmed
+from scorebench.reports.compare.side import Side, heading, read, write
+
+SOLVERS = ("ddim", "heun", "pc")
+
+
+def side(folder: Path, seed: int = 0, scale: float = 1.0, **changes: object) -> Side:
+    """Errors of three solvers at two budgets: two of samples, one of likelihood, one CPU time, with their intervals."""
+    rng, rows = np.random.default_rng(seed), []
+    for solver in SOLVERS:
+        for budget in (10, 20):
+            for metric, value, half in (
+                ("error_median", 1 / budget, 0.002),
+                ("fid", 0.3, 0.03),
+                ("likelihood_error", 0.1, 0.004),
+                ("cpu_ms", 5.0, 0.1),
+            ):
+                noise = rng.normal() * half / 1.96 if seed else 0.0
+                value = value * scale + noise
+                kind = {"likelihood_error": "likelihood", "cpu_ms": "time"}.get(metric, "sample")
+                rows.append(
+                    {"pass": kind, "model": "exact:gmm", "solver": solver, "budget": budget, "metric": metric}
+                    | {"value": value, "low": value - half, "high": value + half, "nfe_mean": budget, "calls": budget}
+                    | {"seed_block": seed, "machine": "here", "torch_version": "2", "n_samples": 100}
+                )
+    table = pd.DataFrame(rows)
+    for column, value in changes.items():
+        table.loc[table["solver"] == "heun", column] = value
+    path = folder / f"side-{len(list(folder.iterdir()))}.csv"
+    table.to_csv(path, index=False)
+    return read(str(path))
+
+
+def found(base: Side, new: Side, *levels: str) -> set[tuple[str, str, str]]:
+    return {(f.level, f.verdict, f.solver) for f in compare(base, new, levels).findings}
+
+
+def test_the_same_results_have_no_findings(tmp_path: Path) -> None:
+    comparison = compare(side(tmp_path), side(tmp_path))
+    assert comparison.findings == [] and comparison.cells == 18 and not comparison.regressed
+    assert "No regression" in markdown(comparison)
+
+
+def test_counts_are_equal_or_a_regression(tmp_path: Path) -> None:
+    base = side(tmp_path)
+    assert found(base, side(tmp_path, nfe_mean=21)) == {("counts", "regression", "heun")}
+    assert found(base, side(tmp_path, calls=9)) == {("counts", "improvement", "heun")}
+
+
+def test_golden_numbers_may_round_on_one_machine_and_a_little_more_on_another(tmp_path: Path) -> None:
+    base = side(tmp_path)
+    assert found(base, side(tmp_path, scale=1.0005), "golden") == set()
+    assert found(base, side(tmp_path, scale=1.005), "golden") == {("golden", "regression", s) for s in SOLVERS}
+    assert found(base, side(tmp_path, scale=0.9), "golden") == {("golden", "improvement", s) for s in SOLVERS}
+    moved = side(tmp_path, scale=1.005)
+    moved.rows["machine"] = "there"
+    assert found(base, moved, "golden") == set()
+
+
+def test_quality_from_other_seeds_must_be_worse_by_more_than_margin_and_doubt(tmp_path: Path) -> None:
+    base = side(tmp_path)
+    assert found(base, side(tmp_path, seed=1), "golden", "quality") == set()
+    worse = side(tmp_path, seed=1, scale=1.5)
+    named = {f.measure for f in compare(base, worse, ["quality"]).of("regression")}
+    assert named == {"error_median", "fid", "likelihood_error"}
+
+
+def test_pairs_see_what_intervals_cannot(tmp_path: Path) -> None:
+    """Every sample worse by 4 %, the spread between samples ten times as large: only pairs tell."""
+    errors = np.random.default_rng(0).lognormal(-3, 0.5, 400)
+    base, new = side(tmp_path), side(tmp_path)
+    for one, factor in ((base, 1.0), (new, 1.04)):
+        of = one.rows["metric"] == "error_median"
+        middle = float(np.median(errors * factor))
+        one.rows.loc[of, ["value", "low", "high"]] = middle, middle * 0.9, middle * 1.1
+        for cell in one.rows.loc[of, "cell"]:
+            one.arrays[cell] = {"index": np.arange(400), "error": errors * factor}
+    assert {f.measure for f in compare(base, new, ["quality"]).of("regression")} == {"error_median"}
+    assert compare(replace(base, arrays={}), new, ["quality"]).findings == []
+
+
+def test_times_warn_and_only_what_is_seen_again_is_a_regression(tmp_path: Path) -> None:
+    base, slower = side(tmp_path), side(tmp_path)
+    timed = (slower.rows["metric"] == "cpu_ms") & (slower.rows["solver"] == "pc")
+    slower.rows.loc[timed, ["value", "low", "high"]] *= 1.3
+    first = compare(base, slower, ["time"]).findings
+    assert {(f.verdict, f.solver) for f in first} == {("warning", "pc")}
+    assert {f.verdict for f in confirmed(first, [(base, slower)] * 2)} == {"regression"}
+    assert {f.verdict for f in confirmed(first, [(base, slower), (base, base)])} == {"warning"}
+    slower.rows.loc[timed, ["value", "low", "high"]] *= 1.3
+    assert compare(base, slower, ["time"]).regressed
+    slower.rows["machine"] = "there"
+    assert compare(base, slower, ["time"]).findings == []
+
+
+def test_what_is_missing_is_a_regression_unless_the_new_side_is_a_part(tmp_path: Path) -> None:
+    base = side(tmp_path)
+    part = replace(base, rows=base.rows[base.rows["solver"] != "pc"])
+    assert found(base, part) == {("cells", "regression", "pc")}
+    assert not compare(base, part, partial=True).findings
+    assert found(part, base) == {("cells", "new", "pc")} and not compare(part, base).regressed
+    assert found(base, side(tmp_path, status="failed")) == {("cells", "regression", "heun")}
+
+
+def test_a_baseline_is_written_with_its_reasons_and_read_back(tmp_path: Path) -> None:
+    path, base = tmp_path / "base.csv", side(tmp_path)
+    write(base, path, "first\nfigures", "2026-01-02")
+    write(base, path, "again", "2026-01-03")
+    assert heading(path) == ["# 2026-01-02: first figures", "# 2026-01-03: again"]
+    assert compare(base, read(str(path))).findings == []
+
+
+def test_a_model_of_other_weights_is_compared_by_counts_alone(tmp_path: Path) -> None:
+    base, new = side(tmp_path), side(tmp_path, scale=3.0)
+    base.rows["model_digest"], new.rows["model_digest"] = "one", "two"
+    comparison = compare(base, new, ["counts", "golden", "quality"])
+    assert comparison.findings == [] and comparison.notes[0].startswith("exact:gmm: not the same model")
+
+
+def test_four_columns_are_enough_and_without_them_the_message_names_one(tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    own.write_text("model,solver,metric,value\nmine,ddim,fid,1.0\n")
+    worse = tmp_path / "worse.csv"
+    worse.write_text("model,solver,metric,value\nmine,ddim,fid,1.2\n")
+    comparison = compare(read(str(own)), read(str(worse)))
+    assert comparison.regressed and json.loads(to_json(comparison))["findings"][0]["new"] == 1.2
+    own.write_text("model,metric,value\nmine,fid,1.0\n")
+    with pytest.raises(UsageError, match="no column 'solver'"):
+        read(str(own))
+
+
+def test_sides_that_share_nothing_or_levels_that_do_not_exist_are_refused(tmp_path: Path) -> None:
+    base = side(tmp_path)
+    with pytest.raises(UsageError, match="share no cell"):
+        compare(base, replace(base, rows=base.rows.assign(model="another")))
+    with pytest.raises(UsageError, match="did you mean golden"):
+        compare(base, base, ["goldn"])
+
+
+def test_every_planted_regression_still_finds_the_piece_it_replaces() -> None:
+    regressions = planted()
+    assert len(regressions) >= 20
+    for regression in regressions:
+        assert regression.old in (checkout() / regression.file).read_text(), regression.about
+        assert regression.old != regression.new
