@@ -73,8 +73,8 @@ def caught(folder: Path, regression: Planted) -> list[str]:
     shutil.rmtree(folder / "tree", ignore_errors=True)
     new = Revision(regression.about, regression.into(folder / "tree"), folder / "new")
     shutil.rmtree(new.store, ignore_errors=True)
-    sides = [read(str(side.measure(SUITE, [], lambda _: None))) for side in (base, new)]
-    found = compare(*sides).of("regression")
+    was, now = (read(str(side.measure(SUITE, [], lambda _: None))) for side in (base, new))
+    found = compare(was, now).of("regression")
     named = [f for f in found if regression.solver in ("", f.solver)]
     return sorted({f"{f.level}: {f.measure}" for f in named})
 
