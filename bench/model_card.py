@@ -155,6 +155,7 @@ def _text(name: str, folder: Path, quality: Quality) -> str:
     config = json.loads((folder / "config.json").read_text())
     recipe, p, unet = config["training"], config["parameterisation"], config["architecture"]
     start = f", starting from the weights of `{recipe['start']}`" if recipe.get("start") else ""
+    start += f", begun anew after {recipe['restart']} steps" if recipe.get("restart") else ""
     patches = " on 2×2 patches" if unet.get("patched") else ""
     labels = f"; {unet['num_class_embeds'] - 1} labels and one for none" if unet.get("num_class_embeds") else ""
     exact = "" if quality.fid_exact is None else f"; exact samples of `exact:ppca-fashion` {quality.fid_exact:.3f}"

@@ -48,7 +48,8 @@ class Recipe:
     """What determines a trained network: data, process, parameterisation, architecture and optimisation.
 
     The loss compares `target`, the network's own prediction unless given. `start` names a shipped network whose weights
-    are the first ones here.
+    are the first ones here. After `restart` steps the averaged weights begin anew, with the full learning rate (Loshchilov &
+    Hutter 2017, arXiv:1608.03983).
     """
 
     name: str
@@ -66,19 +67,20 @@ class Recipe:
     target: Prediction | None = None
     even: bool = False  # whether times are drawn evenly in σ/(α + σ), flow matching's t, and not in the process's own
     start: str | None = None
+    restart: int | None = None
 
 
 def _garments(name: str, process: str, parameterisation: Parameterisation, seed: int, **changes: Any) -> Recipe:
-    """The first in 10,000 steps, the others in 2,000 from there: at one level of noise all are asked for one v.
+    """The first in 10,000 steps and 20,000 more, the others in 2,000 from there: at one level of noise all are asked for one v.
 
     All compare v, whose error weighs the levels of noise evenly (Salimans & Ho 2022, arXiv:2202.00512, section 4).
     """
     first = name == "fashion-vp"
-    steps, start = (10000, None) if first else (2000, "fashion-vp")
+    steps, restart, start = (30000, 10000, None) if first else (2000, None, "fashion-vp")
     unet = {**FASHION_UNET, "patched": parameterisation.prediction}
     return Recipe(
         name, process, parameterisation, FASHION, unet, steps, 64, 1.5e-3, 0.9995, seed, half=True, target="v",
-        even=True, start=start, **changes,
+        even=True, start=start, restart=restart, **changes,
     )  # fmt: skip
 
 
@@ -129,13 +131,17 @@ class Run:
         self.model = self._model(self._first_weights().to(device))
         self.network = self.model.network.train().requires_grad_(True)
         self.averaged = {key: value.clone() for key, value in self.network.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda s: _learning_rate(s, recipe.steps))
+        self._begin(recipe.restart or recipe.steps)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.levels, self.labels = recipe.data.levels("train"), recipe.data.labels("train")
         self.autocast = recipe.half and self._bfloat16_is_faster()
         self.done = 0
         self.losses: list[list[float]] = []
+
+    def _begin(self, steps: int) -> None:
+        """A fresh optimiser, whose learning rate falls to nothing in so many steps."""
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=self.recipe.learning_rate, weight_decay=1e-4)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: _learning_rate(step, steps))
 
     def _first_weights(self) -> nn.Module:
         network = build_unet(self.architecture)
@@ -206,6 +212,9 @@ class Run:
 
     def step(self) -> float:
         """One step of the optimiser on one batch; its loss."""
+        if self.done == self.recipe.restart:
+            self.network.load_state_dict(self.averaged)
+            self._begin(self.recipe.steps - self.done)
         loss = self._loss(self.autocast)
         self.optimiser.zero_grad()
         loss.backward()
@@ -235,6 +244,8 @@ class Run:
 
     def resume(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
+        if self.recipe.restart is not None and state["done"] > self.recipe.restart:
+            self._begin(self.recipe.steps - self.recipe.restart)
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
@@ -247,7 +258,9 @@ def recipe_of(name: str, steps: int | None = None, batch: int | None = None) -> 
     if name not in RECIPES:
         raise unknown("model to train", name, [*RECIPES, *classifier.RECIPES, ppca.PPCA, ppca.GAUSSIAN])
     recipe = RECIPES[name]
-    return replace(recipe, steps=steps or recipe.steps, batch=batch or recipe.batch)
+    total = steps or recipe.steps
+    restart = recipe.restart and total * recipe.restart // recipe.steps
+    return replace(recipe, steps=total, batch=batch or recipe.batch, restart=restart)
 
 
 def train(
@@ -291,7 +304,7 @@ def _lacks_its_card(folder: Path, recipe: Recipe) -> bool:
 
 
 def _training(recipe: Recipe) -> dict[str, Any]:
-    names = ("steps", "batch", "learning_rate", "ema", "seed", "target", "even", "start")
+    names = ("steps", "batch", "learning_rate", "ema", "seed", "target", "even", "start", "restart")
     return {name: getattr(recipe, name) for name in names}
 
 

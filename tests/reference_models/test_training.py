@@ -20,16 +20,34 @@ def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(training.RECIPES, "tiny", recipe)
 
 
-def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    whole = [(step, loss) for step, _, loss, _ in training.train(training.RECIPES["tiny"], tmp_path / "whole", every=2)]
-    for step, _, _, _ in training.train(training.RECIPES["tiny"], tmp_path / "killed", every=2):
+@pytest.mark.parametrize("restart", [None, 2, 4])
+def test_a_killed_run_resumes_to_the_same_weights(restart: int | None, tmp_path: Path) -> None:
+    recipe = replace(training.RECIPES["tiny"], restart=restart)
+    whole = [(step, loss) for step, _, loss, _ in training.train(recipe, tmp_path / "whole", every=2)]
+    for step, _, _, _ in training.train(recipe, tmp_path / "killed", every=2):
         if step == 4:
             break  # what a kill leaves behind
     assert (tmp_path / "killed" / "checkpoint.pt").exists()
-    rest = [(step, loss) for step, _, loss, _ in training.train(training.RECIPES["tiny"], tmp_path / "killed", every=2)]
+    rest = [(step, loss) for step, _, loss, _ in training.train(recipe, tmp_path / "killed", every=2)]
     assert rest == whole[2:]
     digests = {(tmp_path / run / "digest.txt").read_text() for run in ("whole", "killed")}
     assert len(digests) == 1 and not (tmp_path / "killed" / "checkpoint.pt").exists()
+
+
+def test_a_restart_continues_from_the_averaged_weights_with_a_fresh_schedule() -> None:
+    run, name = training.Run(replace(training.RECIPES["tiny"], steps=8, restart=4), "cpu"), "conv_in.weight"
+    for _ in range(4):
+        run.step()
+    averaged, epochs = run.averaged[name].clone(), run.schedule.last_epoch
+    assert not torch.equal(run.network.state_dict()[name], averaged)
+    run.step()
+    assert (epochs, run.schedule.last_epoch) == (4, 1)
+    assert torch.equal(run.network.state_dict()[name], averaged)  # the first rate of a warm-up is 0
+
+
+def test_fewer_steps_restart_as_much_earlier() -> None:
+    assert training.recipe_of("fashion-vp", steps=300).restart == 100
+    assert training.recipe_of("digits-vp", steps=300).restart is None
 
 
 def test_a_trained_folder_loads_and_draws_its_card(tmp_path: Path) -> None:
