@@ -71,7 +71,7 @@ docs: .venv/.docs ## build the site in build/docs; pages of the guide run when t
 	$(SITE)
 	@echo "open build/docs/index.html"
 
-guide: .venv/.docs ## the same, and run every page of the guide
+guide: .venv/.docs ## the same, and run every page of the guide, and record in results/guide.csv that they ran
 	$(SITE) -D nb_execution_mode=force
 
 trials: .venv/.installed ## kill, interrupt and double runs, fill a disk, flip bits, and see that nothing is lost

@@ -1,5 +1,7 @@
 """The site, built by `make docs`: pages of the guide are Python scripts that run as they are built; nothing needs a network."""
 
+import csv
+import hashlib
 import os
 import pkgutil
 import re
@@ -13,10 +15,12 @@ import jupytext
 import ziamath
 from docutils import nodes
 from math_core import LatexError, LatexToMathML
+from myst_nb.sphinx_ import NbMetadataCollector
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
 HERE = Path(__file__).parent
+PAGES = sorted((HERE / "guide").glob("*.py"))
 sys.path.insert(0, str(HERE))
 from bibliography import bibliography  # noqa: E402
 
@@ -46,10 +50,31 @@ html_math_renderer = "mathml"
 nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
 nb_execution_mode = "cache"  # a page runs again when its code cells have changed; `make guide` forces every one
 nb_execution_cache_path = os.environ.get("GUIDE_CACHE", str(HERE.parent / "build/guide-cache"))
+EXECUTED = (
+    HERE.parent / "results/guide.csv"
+)  # what `make guide` ran last: each page, the digest of its code, its seconds
 nb_execution_timeout = 270  # seconds a cell; a whole page takes at most 90 on two quiet cores
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_merge_streams = True
+
+
+def digest(page: Path) -> str:
+    """Of the code of a page, which is what runs."""
+    code = [cell.source for cell in jupytext.read(page).cells if cell.cell_type == "code"]
+    return hashlib.sha256("\n".join(code).encode()).hexdigest()[:16]
+
+
+def as_executed() -> list[str]:
+    """The pages whose code is that which ran last."""
+    with EXECUTED.open(newline="", encoding="utf-8") as file:
+        return [
+            row["page"] for row in csv.DictReader(file) if digest(HERE / f"guide/{row['page']}.py") == row["digest"]
+        ]
+
+
+if os.environ.get("GUIDE") == "changed":  # the site without the outputs of pages that ran as they stand
+    nb_execution_excludepatterns = [f"guide/{page}.py" for page in as_executed()]
 
 # What the kernels of the pages see: this environment's commands first, one thread.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -105,7 +130,7 @@ def notebooks() -> None:
     """The pages as notebooks, for readers without jupytext."""
     folder = HERE.parent / "build/notebooks"
     folder.mkdir(parents=True, exist_ok=True)
-    for page in (HERE / "guide").glob("*.py"):
+    for page in PAGES:
         jupytext.write(jupytext.read(page), folder / f"{page.stem}.ipynb")
 
 
@@ -121,9 +146,22 @@ def loads_nothing(app: Sphinx, error: Exception | None) -> None:
             log.warning("%s loads from elsewhere: %s", page.relative_to(app.outdir), found)
 
 
+def recorded(app: Sphinx, error: Exception | None) -> None:
+    """After every page ran, what ran and for how long."""
+    if error is not None or app.config.nb_execution_mode != "force" or os.environ.get("GUIDE") == "changed":
+        return
+    ran = {page.stem: NbMetadataCollector.get_exec_data(app.env, f"guide/{page.stem}") for page in PAGES}
+    with EXECUTED.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["page", "digest", "seconds"])
+        for page in PAGES:
+            table.writerow([page.stem, digest(page), f"{ran[page.stem]['runtime']:.0f}"])
+
+
 def setup(app: Sphinx) -> None:
     notebooks()
     app.add_html_math_renderer("mathml", (mathml(False), None), (mathml(True), None))
     app.connect("source-read", generated)
     app.connect("autodoc-process-docstring", plain)
     app.connect("build-finished", loads_nothing)
+    app.connect("build-finished", recorded)
