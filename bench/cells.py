@@ -13,6 +13,8 @@ from scorebench.solvers.grids import OPTIMISE, check_points, make_grid, parse_gr
 from scorebench.solvers.likelihood import Prior
 
 from . import optimised_grids
+from .endings import euler_at_final
+from .entries import SolverEntry
 from .features import Extractor, extractor_of, has_data
 from .field_practice import find_peer, is_peer
 from .fingerprint import fingerprint_of
@@ -21,7 +23,7 @@ from .moments import coordinates, known
 from .placement import device_name, full_precision, on_host
 from .provenance import machine, package_version
 from .store import SCHEMA, Json, Store, key_of
-from .suite import SolverEntry, Suite, Timing, evaluations_per_call, smallest_budget, solver_of
+from .suite import Suite, Timing, evaluations_per_call, smallest_budget, solver_of
 
 Pass = Literal["sample", "likelihood", "round-trip", "time", "likelihood-time"]
 TIMED = ("time", "likelihood-time")
@@ -44,6 +46,7 @@ class Cell:
     info: SolverInfo
     extractor: Extractor
     more: tuple[Extractor, ...] = ()  # besides
+    levels: tuple[tuple[str, str], ...] = ()  # of the suite's factors
     store: Store | None = None  # where optimised grids are kept
 
     @property
@@ -142,6 +145,7 @@ def plan(suite: Suite) -> list[Cell]:
     models = {entry.address: load_model(entry.address) for entry in suite.models}
     digests = {address: model_digest(model) for address, model in models.items()}
     cells: dict[str, Cell] = {}
+    entries = suite.entries()
     passes: list[tuple[Pass, list[str], Json]] = [("sample", list(models), {})] if suite.sampling else []
     if suite.likelihood is not None:
         passes.append(("likelihood", suite.likelihood.models, {"n": suite.likelihood.images}))
@@ -154,7 +158,7 @@ def plan(suite: Suite) -> list[Cell]:
     for kind, addresses, extra in passes:
         budgets = suite.timing.budgets or suite.budgets if kind in TIMED and suite.timing else suite.budgets
         for address in addresses:
-            for entry in (entry.resolved() for entry in suite.solvers):
+            for entry in entries:
                 for options, budget in _variants(entry, budgets):
                     config = {"n": sizes[address], **extra, "model": address, "model_digest": digests[address]}
                     cell = make_cell(kind, models[address], entry, options, budget, suite, config)
@@ -192,18 +196,23 @@ def make_cell(
     kind: Pass, model: Model, entry: SolverEntry, options: Json, budget: int | None, suite: Suite, extra: Json
 ) -> Cell:
     """One cell; its configuration holds all that determines the result and nothing that does not."""
-    info, extractor = solver_of(entry.id), extractor_of(model)
+    info, extractor, levels = solver_of(entry.id), extractor_of(model), tuple(entry.levels.items())
     section = {"likelihood": suite.likelihood, "likelihood-time": suite.likelihood, "round-trip": suite.round_trip}.get(
         kind
     )
     grid = parse_grid(section.grid if section is not None else entry.grid or info.grid)
-    denoise = model.data is not None and kind not in FROM_DATA
+    usual = model.data is not None and kind not in FROM_DATA
+    denoise = usual if entry.denoise is None or kind in FROM_DATA else entry.denoise
+    ending = ({"denoise": denoise} if denoise != usual else {}) | (
+        {"euler_at_final": True} if entry.euler_at_final else {}
+    )
     if grid.steps is not None and not info.adaptive:  # a list fixes the number of steps, and so the budget
         check_points(grid, model.process, *ends(kind, model))
         calls = info.calls(grid.steps, options) or 0
         spent = 2 * calls if kind == "round-trip" else calls + int(denoise or kind in FROM_DATA)
         budget = spent * evaluations_per_call(model)
     made_by = ["scorebench.bench.optimised_grids"] if grid.id == OPTIMISE else ["scorebench.solvers.grids"]
+    made_by += ["scorebench.bench.endings"] if entry.euler_at_final else []
     config = {
         "schema": SCHEMA,
         "pass": kind,
@@ -220,6 +229,10 @@ def make_cell(
         "source": fingerprint_of(info.method, DRIVERS[kind], *made_by) + fingerprint_of(type(model)),
         **extra,
     }
+    if entry.euler_at_final:
+        info = euler_at_final(info)
+    if ending:
+        config["ending"] = ending
     if suite.device != "cpu":  # rounds differently
         config["device"] = suite.device
         if kind in TIMED:
@@ -234,8 +247,8 @@ def make_cell(
         config["more"] = {other.name: other.digest for other in more} | ({"log_p": ""} if known(model) else {})
         if config["kind"] == "sde":
             config["noise_seeds"] = suite.noise_seeds
-        return Cell(config, model, info, extractor, more)
-    return Cell(config, model, info, extractor)
+        return Cell(config, model, info, extractor, more, levels)
+    return Cell(config, model, info, extractor, levels=levels)
 
 
 def more_extractors(model: Model, first: Extractor) -> tuple[Extractor, ...]:

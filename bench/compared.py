@@ -53,7 +53,7 @@ class Compared:
         return rows
 
     def _once(self, what: str, cell: Cell, make: Callable[[], T]) -> T:
-        name = key_of([what, *(cell.config[part] for part in ("model", "n", "seed", "dtype"))])
+        name = key_of([what, *(cell.config[part] for part in ("model", "n", "seed", "dtype", "denoise"))])
         if name not in self.kept:
             self.kept[name] = make()
         found: T = self.kept[name]

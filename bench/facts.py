@@ -18,11 +18,14 @@ FACTS = "what reports need"  # the claim of who writes it
 
 def write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool) -> None:
     """The suite's list of cells, and the facts of its solvers and models beside those of other suites."""
-    keys = [cell.key for cell in cells]
-    if partial and (before := _kept(store, f"suites/{suite.name}.json")):
+    keys, before = [cell.key for cell in cells], _kept(store, f"suites/{suite.name}.json") if partial else {}
+    if before:
         measured = {_same(cell.config) for cell in cells}
         keys = [key for key in before["cells"] if _other(store, key, measured)] + keys
-    _write(store, f"suites/{suite.name}.json", {"name": suite.name, "config": suite.model_dump(), "cells": keys})
+    body: Json = {"name": suite.name, "config": suite.model_dump(), "cells": keys}
+    if suite.factors:
+        body["levels"] = before.get("levels", {}) | {cell.key: dict(cell.levels) for cell in cells}
+    _write(store, f"suites/{suite.name}.json", body)
     models = {
         cell.config["model"]: {
             "process": cell.model.process.name,
@@ -99,4 +102,4 @@ def _other(store: Store, key: str, measured: set[str]) -> bool:
 def _same(config: Json) -> str:
     """What two measurements of one thing share, whatever the versions of code and weights behind them."""
     names = ("pass", "model", "solver", "options", "grid", "budget", "dtype", "n", "seed")
-    return key_of([config[name] for name in names])
+    return key_of([*(config[name] for name in names), config.get("ending", {})])

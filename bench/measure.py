@@ -28,6 +28,7 @@ from .provenance import provenance
 from .store import Arrays, Json, Store, Unwritable
 
 STRIP = 8
+MOST = 4096  # samples at once: the noise of so many images is drawn in gigabytes
 Say = Callable[[str], None]
 T = TypeVar("T")
 
@@ -186,16 +187,16 @@ def _result(cell: Cell, count: Count, arrays: Arrays, batch: int, failure: str) 
         "flops": flops_of(cell).spent(float(evaluations.mean()), count.vjps),
         "batch": batch,
     }
-    halved = f"in batches of {batch}: memory ran out with more" if batch < cell.config["n"] else ""
+    halved = f"in batches of {batch}: memory ran out with more" if batch < min(cell.config["n"], MOST) else ""
     return Result("failed" if failure else "ok", failure or halved, counts | cell.grid_cost(), arrays)
 
 
 def in_batches(work: Callable[[slice], T], n: int) -> tuple[list[T], int]:
-    """What `work` makes of rows 0…n−1: of all at once or, where memory runs out, in batches of half as many, and so on.
+    """What `work` makes of rows 0…n−1: of MOST at once or, where memory runs out, in batches of half as many, and so on.
 
     Returns the parts and the batch. No result depends on it, but for rounding.
     """
-    batch = n
+    batch = min(n, MOST)
     while True:
         try:
             return [work(slice(first, first + batch)) for first in range(0, n, batch)], batch

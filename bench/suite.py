@@ -1,68 +1,34 @@
 """A suite: lists of models, solvers and budgets in a small TOML file; its product is a list of cells."""
 
+# ruff: noqa: RUF012  (pydantic copies what is mutable)
+
 import tomllib
 from difflib import get_close_matches
+from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveInt, ValidationError
 
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError, unknown
 from scorebench.reference_models.model import Model
-from scorebench.solvers.aliases import resolve
 from scorebench.solvers.facts import SOLVERS, SolverInfo
 from scorebench.solvers.grids import parse_grid
 from scorebench.solvers.likelihood import Prior
 from scorebench.solvers.options import check_options
 from scorebench.solvers.registry import find
 
+from .endings import euler_at_final
+from .entries import Grid, Level, Strict
+from .entries import ModelEntry as ModelEntry
+from .entries import SolverEntry as SolverEntry
 from .field_practice import find_peer, is_peer
 from .placement import DEVICES
 from .quality import METRICS
 
 SHIPPED = Path(__file__).with_name("suites")
 SECTIONS = ("likelihood", "round_trip", "timing")  # that name models of the suite
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-def _listed(grid: object) -> object:
-    """A list of times as the text that names it."""
-    return "t:" + ",".join(map(str, grid)) if isinstance(grid, list) else grid
-
-
-Grid = Annotated[str, BeforeValidator(_listed)]
-
-
-class ModelEntry(Strict):
-    """A model's address and how many latents it is sampled from."""
-
-    address: str
-    n: PositiveInt = 512
-
-
-class SolverEntry(Strict):
-    """A solver with its grid (its own by default) and options; `ladder` lists options to run through instead of budgets.
-
-    A grid is a name, with options as in `karras?rho=5`, or a list of times, which fixes the number of steps.
-    """
-
-    id: str
-    grid: Grid | None = None
-    options: dict[str, float | bool | str] = {}
-    ladder: list[dict[str, float | bool | str]] = []
-
-    def resolved(self) -> "SolverEntry":
-        """The entry under its solver's id, with the grid and the options that its name stands for unless it has its own."""
-        if is_peer(self.id):
-            return self
-        info, grid, options = resolve(self.id)
-        return self.model_copy(
-            update={"id": info.id, "grid": self.grid or grid, "options": {**options, **self.options}}
-        )
 
 
 class RoundTrip(Strict):
@@ -100,13 +66,19 @@ class Timing(Strict):
 
 
 class Suite(Strict):
-    """A validated suite; without `sampling` it measures only what its sections ask for."""
+    """A validated suite; without `sampling` it measures only what its sections ask for.
+
+    `solvers_of` takes those of another suite before its own. With `factors` every solver runs at each combination of their
+    levels, and an analysis of variance says which matter.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     about: str = ""
     budgets: list[PositiveInt] = Field(min_length=1)
     models: list[ModelEntry] = Field(min_length=1)
+    solvers_of: str | None = None
     solvers: list[SolverEntry] = Field(min_length=1)
+    factors: dict[str, dict[str, Level]] = {}
     dtype: Literal["float32", "float64"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
     seed: int = 0
@@ -116,6 +88,13 @@ class Suite(Strict):
     likelihood: Likelihood | None = None
     round_trip: RoundTrip | None = None
     timing: Timing | None = None
+
+    def entries(self) -> list[SolverEntry]:
+        """Its solvers under their ids, each at every combination of the factors' levels."""
+        found = [entry.resolved() for entry in self.solvers]
+        for factor, levels in self.factors.items():
+            found = [entry.at(factor, name, level) for entry in found for name, level in levels.items()]
+        return found
 
     def select(
         self,
@@ -142,6 +121,8 @@ class Suite(Strict):
         if solvers:
             change["solvers"] = self._entries(solvers)
         if grids:
+            if any(level.grid for levels in self.factors.values() for level in levels.values()):
+                raise UsageError(f"suite {self.name} compares grids itself: leave --grid out")
             entries = change.get("solvers", self.solvers)
             change["solvers"] = [e.model_copy(update={"grid": grid}) for e in entries for grid in grids]
         if budgets:
@@ -169,8 +150,10 @@ class Suite(Strict):
 
     def check(self) -> None:
         """UsageError at the first name of a solver, option, grid or model that does not exist."""
-        for entry in (entry.resolved() for entry in self.solvers):
+        for entry in self.entries():
             info = solver_of(entry.id)
+            if entry.euler_at_final:
+                euler_at_final(info)
             for options in (entry.options, *entry.ladder):
                 check_options(info, options)
             if info.adaptive and not entry.ladder:
@@ -227,13 +210,43 @@ def load_suite(name: str) -> Suite:
             raise UsageError(f"suite {name!r}: no such file")
         raise unknown("suite", name, shipped_suites())
     try:
-        suite = Suite.model_validate(tomllib.loads(path.read_text()))
+        suite = Suite.model_validate(_read(path))
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"suite {path}: {error}") from None
     except ValidationError as error:
         raise UsageError(f"suite {path}: {_first_problem(error)}") from None
     suite.check()
+    check_crossed(suite)
     return suite
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The tables of a file, with the solvers of the suite that it names before its own."""
+    body = tomllib.loads(path.read_text())
+    if isinstance(name := body.get("solvers_of"), str):
+        if name not in shipped_suites() or name == path.stem:
+            raise unknown(f"suite in solvers_of of {path}", name, shipped_suites())
+        body["solvers"] = [*_read(SHIPPED / f"{name}.toml")["solvers"], *body.get("solvers", [])]
+    return body
+
+
+def check_crossed(suite: Suite) -> None:
+    """UsageError unless the solvers of a suite with factors are one for each combination of the levels that they stand for."""
+    if not suite.factors:
+        return
+    found = [entry.levels for entry in suite.solvers]
+    names = list(dict.fromkeys(name for levels in found for name in levels))
+    for entry in suite.solvers:
+        if missing := [name for name in names if name not in entry.levels]:
+            raise UsageError(f"suite {suite.name} has factors: {entry.id} has no level of {missing[0]}")
+    values = [list(dict.fromkeys(levels[name] for levels in found)) for name in names]
+    for combination in product(*values):
+        wanted = dict(zip(names, combination, strict=True))
+        if (count := found.count(wanted)) != 1:
+            told = ", ".join(f"{name} = {level}" for name, level in wanted.items()) or "no level"
+            raise UsageError(f"suite {suite.name} has factors: it needs one solver with {told}, got {count}")
+    if clash := sorted(set(names) & set(suite.factors)):
+        raise UsageError(f"suite {suite.name}: {clash[0]} is a factor and a level of its solvers at once")
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -241,8 +254,8 @@ def _first_problem(error: ValidationError) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         sections: dict[str, type[Strict]] = {
-            "models": ModelEntry, "solvers": SolverEntry, "likelihood": Likelihood, "round_trip": RoundTrip,
-            "timing": Timing,
+            "models": ModelEntry, "solvers": SolverEntry, "factors": Level, "likelihood": Likelihood,
+            "round_trip": RoundTrip, "timing": Timing,
         }  # fmt: skip
         kind = sections.get(str(problem["loc"][0]), Suite) if len(problem["loc"]) > 1 else Suite
         near = get_close_matches(str(problem["loc"][-1]), list(kind.model_fields), n=1, cutoff=0.4)
