@@ -7,7 +7,7 @@ import typer
 
 from scorebench.reference_models.errors import UsageError
 
-from . import certify, compare, doctor, likelihood, models, run, store  # noqa: F401  (they register their commands)
+from . import certify, choose, compare, doctor, likelihood, models, run, store  # noqa: F401  (they register their commands)
 from .shared import app
 
 INTERRUPTED = 130
