@@ -1,9 +1,11 @@
 """Metric rows with their intervals, and the rows of likelihood and time cells from their arrays. No sampling here."""
 
+from typing import Any
+
 import numpy as np
 from scipy import stats
 
-from .jackknife import Jackknifed
+from .jackknife import GROUPS, Jackknifed
 from .store import Json
 
 METRICS = tuple(
@@ -12,6 +14,8 @@ METRICS = tuple(
     "time_ms cpu_ms device_ms time_ratio throughput overhead_ms "
     "likelihood_ms likelihood_cpu_ms likelihood_device_ms likelihood_time_ratio likelihood_throughput".split()
 )
+FLOOR = ("floor", "floor_low", "floor_high")
+ENTRANTS = 50  # for as many comparisons with one floor is a sample called nearer to the data than data is
 BUSY = 0.97  # of the wall time: less CPU time on one thread is a disturbed round, more launching a launch-bound one
 
 
@@ -21,7 +25,7 @@ def row(metric: str, value: float, low: float | None, high: float | None, unit: 
         k: float(v) if v is not None and np.isfinite(v) else None
         for k, v in (("value", value), ("low", low), ("high", high))
     }
-    return {"metric": metric, "features": None, "unit": unit, "floor": None, **numbers, **more}
+    return {"metric": metric, "features": None, "unit": unit, **dict.fromkeys(FLOOR), **numbers, **more}
 
 
 def quantile_interval(values: np.ndarray, q: float, level: float = 0.95) -> tuple[float, float, float]:
@@ -46,10 +50,22 @@ def share_row(metric: str, share: float, n: int, **more: object) -> Json:
     return row(metric, share, low, high, "", **more)
 
 
-def jackknifed_row(metric: str, statistic: Jackknifed, features: str, floor: float | None) -> Json:
-    """A statistic with its interval, and in `without` its replicates, by which cells pair."""
+def jackknifed_row(metric: str, statistic: Jackknifed, features: str, floor: Jackknifed | None) -> Json:
+    """A statistic with its interval, in `without` its replicates, by which cells pair, and its floor with an interval."""
     without = statistic.without.tolist() if np.isfinite(statistic.without).all() else None
-    return row(metric, *statistic.interval(), "", features=features, floor=floor, without=without)
+    below = {} if floor is None else dict(zip(FLOOR, floor.interval(), strict=True))
+    return row(metric, *statistic.interval(), "", features=features, without=without, **below)
+
+
+def below_floor(rows: Any) -> Any:
+    """Whether a row's distance, or each of a frame's, lies below its floor beyond the error of both, were it one of ENTRANTS.
+
+    From 95 % intervals. Samples and what makes the floor are independent, so that variances add.
+    """
+    freedom = GROUPS - 1
+    wider = stats.t.ppf(1 - 0.025 / ENTRANTS, freedom) / stats.t.ppf(0.975, freedom)
+    errors = np.hypot(rows["high"] - rows["low"], rows["floor_high"] - rows["floor_low"]) / 2
+    return rows["floor"] - rows["value"] > wider * errors
 
 
 def likelihood_rows(error: np.ndarray, nll: np.ndarray) -> list[Json]:

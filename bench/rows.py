@@ -13,15 +13,16 @@ from typing import Any
 import pandas as pd
 
 from .fingerprint import fingerprint
+from .quality import FLOOR
 from .store import Damaged, Json, Store, Unwritable, digest_of, opened_json, write_whole
 
 COLUMNS = (
     "cell suite pass model model_digest process solver options kind eta grid budget nfe_mean nfe_max calls vjps jvps flops "
-    "dtype device threads n_samples seed_block metric features value low high unit floor status message commit "
-    "package_version torch_version machine started seconds"
+    "dtype device threads n_samples seed_block metric features value low high unit floor floor_low floor_high status message "
+    "commit package_version torch_version machine started seconds"
 ).split()
 WHOLE = "threads n_samples seed_block".split()
-NUMBERS = "eta budget nfe_mean nfe_max calls vjps jvps flops value low high floor seconds".split()
+NUMBERS = "eta budget nfe_mean nfe_max calls vjps jvps flops value low high floor floor_low floor_high seconds".split()
 TYPES = {c: "int64" if c in WHOLE else "float64" if c in NUMBERS else "str" for c in COLUMNS} | {"content": "str"}
 WORTH = 1000  # cells from which on rows are kept
 
@@ -45,7 +46,7 @@ def rows_of(cell: Json, metrics: Json, suite: str) -> list[Json]:
         **{k: provenance[k] for k in ("commit", "package_version", "torch_version", "machine", "started", "seconds")},
     }
     message = cell["message"] or metrics.get("message", "")
-    empty = {"metric": None, "features": None, "value": None, "low": None, "high": None, "unit": None, "floor": None}
+    empty = dict.fromkeys(("metric", "features", "value", "low", "high", "unit", *FLOOR))
     return [{**common, **empty, **row, "message": row.get("note") or message} for row in metrics.get("rows") or [{}]]
 
 

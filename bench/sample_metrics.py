@@ -10,7 +10,7 @@ import numpy as np
 
 from . import jackknife
 from .distances import Frechet, Gauss, precision_recall
-from .quality import jackknifed_row, mean_interval, quantile_interval, row, share_row
+from .quality import FLOOR, below_floor, jackknifed_row, mean_interval, quantile_interval, row, share_row
 from .sides import DISTANCES, Set, Sides
 from .store import Json
 
@@ -47,8 +47,8 @@ def feature_rows(sets: np.ndarray, sides: Sides, wanted: set[str]) -> list[Json]
             continue
         floor = sides.floor(metric)
         found = jackknifed_row(metric, jackknife.mean([statistic(x) for x in compared]), sides.features, floor)
-        if metric == "fid" and floor is not None and found["high"] < floor:
-            found["note"] = "below the real-against-real floor by more than its interval: memorisation"
+        if metric == "fid" and floor is not None and below_floor(found):
+            found["note"] = "below the real-against-real floor by more than both their errors: memorisation"
         rows.append(found)
     return rows + manifold_rows(sets, sides, wanted)
 
@@ -83,11 +83,12 @@ class Exact:
     def rows(self, sets: np.ndarray, log_p: np.ndarray, dimension: int) -> list[Json]:
         """Cross-entropy of the samples from their log p (s, n), and the Fréchet distance of their moments (s, n, k)."""
         unit = -dimension * log(2)
-        floor = float(self.log_p.mean() / unit)
-        rows = [row("cross_entropy", *mean_interval(log_p.mean(0) / unit), "bits/dim", floor=floor)]
+        entropy = mean_interval(self.log_p / unit)
+        below = dict(zip(FLOOR, entropy, strict=True))
+        rows = [row("cross_entropy", *mean_interval(log_p.mean(0) / unit), "bits/dim", **below)]
         n, k = sets.shape[1:]
         if n > max(LEAST, 2 * k):
             value = jackknife.mean([Frechet(features, self.target).raw for features in sets])
-            floor = Frechet(self.draws, self.target).raw.value
+            floor = Frechet(self.draws, self.target).raw
             rows.append(jackknifed_row("moments_frechet", value, self.features, floor))
         return rows

@@ -27,7 +27,7 @@ class Sides:
     real: np.ndarray
     other: np.ndarray | None
     reference: np.ndarray
-    floors: dict[str, float | None] = field(default_factory=dict)
+    floors: dict[str, Jackknifed | None] = field(default_factory=dict)
 
     @cached_property
     def gauss(self) -> Gauss:
@@ -41,11 +41,10 @@ class Sides:
     def reference_fid(self) -> Jackknifed:
         return DISTANCES["fid"](Set(self.reference, self))
 
-    def floor(self, metric: str) -> float | None:
-        """A distance of the other real features: what perfect samples, as many, would have."""
+    def floor(self, metric: str) -> Jackknifed | None:
+        """A distance of the other real features: what perfect samples, as many, would have; one draw, so with its error."""
         if metric not in self.floors:
-            value = None if self.other is None else DISTANCES[metric](Set(self.other, self)).value
-            self.floors[metric] = value
+            self.floors[metric] = None if self.other is None else DISTANCES[metric](Set(self.other, self))
         return self.floors[metric]
 
 

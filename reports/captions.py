@@ -85,4 +85,4 @@ def tie(verdict: Verdict) -> str:
 def suspicion(verdict: Verdict) -> str:
     """The remark on entrants below the floor."""
     verb = "lie" if len(verdict.memorisation) > 1 else "lies"
-    return f"{names(verdict.memorisation)} {verb} below the floor by more than its interval (memorisation?)"
+    return f"{names(verdict.memorisation)} {verb} below the floor by more than both their errors (memorisation?)"

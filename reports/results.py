@@ -21,7 +21,9 @@ TIMED = ("time", "likelihood-time")
 KEPT = ("index", "error", "strip")  # features are large, and no report needs them
 PICTURES = {"strip": ("reference", "real"), "interpolation": ("rows",)}
 SAME = "pass model model_digest dtype n_samples seed_block solver options grid budget where".split()
-NUMBERS = "budget nfe_mean nfe_max calls vjps jvps eta n_samples value low high floor seconds".split()
+NUMBERS = (
+    "budget nfe_mean nfe_max calls vjps jvps eta n_samples value low high floor floor_low floor_high seconds".split()
+)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from scorebench.bench import quality
 from scorebench.bench.pairing import Paired, Statistic, by_group, by_sample, unpaired
 from scorebench.reference_models.errors import UsageError
 
@@ -142,8 +143,9 @@ def most_accurate(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def below_floor(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Which cells are nearer to the data than other real data is, beyond their interval: memorisation?"""
-    return ((rows["metric"] == "fid") & (rows["high"] < rows["floor"])).astype(bool)
+    """Which cells are nearer to the data than other real data is, beyond the error of both: memorisation?"""
+    below: pd.Series[bool] = (rows["metric"] == "fid") & quality.below_floor(rows)
+    return below
 
 
 def verdict(contest: Contest) -> Verdict:

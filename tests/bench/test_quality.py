@@ -44,7 +44,8 @@ def test_share_interval_covers() -> None:
 
 def test_rows_hold_no_nan() -> None:
     assert row("fid", float("nan"), float("inf"), 1.0, "") == {
-        "metric": "fid", "features": None, "unit": "", "floor": None, "value": None, "low": None, "high": 1.0
+        "metric": "fid", "features": None, "unit": "", "value": None, "low": None, "high": 1.0,
+        "floor": None, "floor_low": None, "floor_high": None,
     }  # fmt: skip
 
 

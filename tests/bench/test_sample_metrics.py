@@ -76,6 +76,17 @@ def test_below_the_floor_is_called_memorisation() -> None:
     assert "memorisation" in notes[0] and notes[1] == ""
 
 
+def test_perfect_samples_are_not_called_memorisation() -> None:
+    """The floor is one draw: judged by the samples' error alone, one in fourteen would lie below it."""
+    draws, notes = np.random.default_rng(8), list[str]()
+    for _ in range(60):
+        real, other, good = (draws.normal(size=(n, 16)) for n in (2000, 200, 200))
+        (row,) = feature_rows(good[None], Sides("identity", real, other, good), {"fid"})
+        assert row["floor_low"] < row["floor"] < row["floor_high"]
+        notes.append(row.get("note", ""))
+    assert notes == [""] * 60
+
+
 def test_classes_are_a_mixtures_components_and_the_classifiers() -> None:
     mixture = load_model("exact:gmm?score_error=0.1")
     told = classes_of(mixture)

@@ -81,7 +81,7 @@ class Build:
 
     def fid(self, model: str, solver: str, budget: int, value: float, half: float, floor: float, **change: Any) -> str:
         """A sampling cell with a Fréchet distance and nothing else; `without` are its replicates."""
-        rows = [row("fid", value, half, features="digits-cnn", floor=floor)]
+        rows = [row("fid", value, half, features="digits-cnn", **at(floor, change.pop("floor_half", 0.0)))]
         without = change.pop("without", None)
         replicates = {} if without is None else {"fid[digits-cnn]": list(without)}
         return self.cell(model, solver, budget, rows=rows, replicates=replicates, **change)
@@ -115,6 +115,11 @@ def row(metric: str, value: float, half: float, **rest: Any) -> Json:
     """A metric's row, its interval `half` to either side."""
     ends = {"value": float(value), "low": float(value - half), "high": float(value + half)}
     return {"metric": metric, "features": None, "unit": "", "floor": None} | ends | rest
+
+
+def at(floor: float, half: float = 0.0) -> Json:
+    """A floor with its interval, `half` to either side."""
+    return {"floor": floor, "floor_low": floor - half, "floor_high": floor + half}
 
 
 def median_row(error: np.ndarray) -> Json:
@@ -157,7 +162,7 @@ def finished(
     strip = images(SHAPES[model], min(size, 1.5) if kind == "ode" else 0.4)
     arrays: dict[str, np.ndarray] = {"index": np.arange(build.n), "strip": strip}
     fid = 0.2 if (model, solver, budget) == ("digits-vp", "exp-ab2", 35) else 1.1 + 20 * size**1.3
-    rows = [row("fid", fid, 0.25, floor=0.9, features=FEATURES[model])]
+    rows = [row("fid", fid, 0.25, features=FEATURES[model], **at(0.9))]
     if kind == "ode":
         arrays["error"] = error
         rows.insert(0, median_row(error))

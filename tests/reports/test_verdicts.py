@@ -207,6 +207,13 @@ def test_below_the_floor_is_memorisation_and_no_win(build):
     assert (got.best, got.memorisation, got.ties) == ("heun", ("ddim",), ())
 
 
+def test_a_floor_that_is_not_known_well_accuses_nobody(build):
+    made = build()
+    made.fid("m", "ddim", 10, 0.3, 0.1, 0.9, floor_half=0.4)
+    got = verdict(load(made.finish()), metric="fid")
+    assert (got.best, got.memorisation) == ("ddim", ())
+
+
 def test_nobody_wins_where_all_lie_below_the_floor(build):
     made = build()
     made.fid("m", "ddim", 10, 0.3, 0.1, 0.9)
