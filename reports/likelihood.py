@@ -27,19 +27,16 @@ class Reached:
     peer: "pd.Series[Any] | None"
 
     def told(self, cost: str) -> list[str]:
-        """Who, at what cost, with what error; what the practice takes, and how much of that the best takes."""
-        texts = [
-            name(self.best),
-            spent(self.best, cost),
-            with_interval(*(float(self.best[k]) for k in ("value", "low", "high"))),
-        ]
+        """Who, at what cost, with what error."""
+        error = with_interval(*(float(self.best[k]) for k in ("value", "low", "high")))
+        return [name(self.best), spent(self.best, cost), error]
+
+    def practice(self, cost: str) -> list[str]:
+        """What the practice takes, and how much of that the best takes."""
         if self.peer is None:
-            return [*texts, "not reached", "–"]
-        return [
-            *texts,
-            f"{name(self.peer)}, {spent(self.peer, cost)}",
-            number(float(self.best[cost]) / float(self.peer[cost])),
-        ]
+            return ["not reached", "–"]
+        share = float(self.best[cost]) / float(self.peer[cost])
+        return [f"{name(self.peer)}, {spent(self.peer, cost)}", number(share)]
 
 
 def reached(rows: pd.DataFrame, cost: str) -> Iterator[Reached]:
@@ -88,20 +85,20 @@ def peers_win(best: pd.DataFrame) -> Iterator[tuple[str, str]]:
 
 
 def tables(results: Results) -> Iterator[tuple[str, str, list[str], list[list[str]]]]:
-    """(model, title, headings, rows) of what reaches which error, by calls and, where it was timed, by time."""
+    """(model, title, headings, rows) of what reaches which error, by calls and, where it was timed, by time.
+
+    The practice of the field has columns where any of it was run.
+    """
     found = [("nfe_mean", "", rows) for _, _, _, rows in results.principal("likelihood_error")]
     found += [("ms", f" ({field})", rows) for field, rows in timed_errors(results, "likelihood_error")]
     for cost, field, rows in found:
         unit = COSTS[cost]
-        headings = [
-            "error, bits/dim",
-            "cheapest",
-            unit,
-            "its error",
-            "cheapest practice of the field",
-            f"{unit}, of that",
+        compared = rows["solver"].map(is_peer).any()
+        headings = ["error, bits/dim", "cheapest", unit, "its error"]
+        headings += ["cheapest practice of the field", f"{unit}, of that"] if compared else []
+        lines = [
+            [f"≤ {r.target:g}", *r.told(cost), *(r.practice(cost) if compared else [])] for r in reached(rows, cost)
         ]
-        lines = [[f"≤ {r.target:g}", *r.told(cost)] for r in reached(rows, cost)]
         if lines:
             yield str(rows["model"].iloc[0]), f"Who reaches which likelihood error, by {unit}{field}", headings, lines
 
