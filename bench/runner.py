@@ -16,7 +16,7 @@ from .migration import migrate
 from .placement import check_device
 from .store import Damaged, Json, Store
 from .suite import Suite
-from .time_pass import clock_name, measure_times, panels, probe
+from .time_pass import Stopwatches, clock_name, measure_times, panels, probe
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Run:
         self.metrics.update(cell)
         self.tell(Event(cell.label(), done=(cell.key,), new=cell.key in self.new, hand=()))
 
-    def time(self, panel: list[Cell]) -> None:
+    def time(self, panel: list[Cell], stopwatches: Stopwatches) -> None:
         """Time a panel when no other run times on this machine; of its cells only those still missing."""
         name = f"time {panel[0].config['model']} at {panel[0].config['budget'] or 'tolerances'}"
         with self.store.claims.hold(clock_name(), lambda: self.say("waiting for another run to time")):
@@ -137,7 +137,7 @@ class Run:
             self.new |= {cell.key for cell in missing}
             able = [cell for cell in missing if cell.key not in self.orders.alone or self._runs_alone(cell)]
             self.tell(Event(name, hand=tuple(cell.key for cell in able)))
-            measure_times(able, self.suite, self.store, self.orders.prepare)
+            measure_times(able, self.store, stopwatches)
             for cell in panel:
                 self._conclude(cell)
 
@@ -174,8 +174,12 @@ def finish(run: Run, suite: Suite, cells: list[Cell], todo: list[Cell]) -> None:
         ready = {cell.key for cell in cells} - {cell.key for cell in todo}
         run.tell(Event("reusing cells of this store", done=tuple(ready - run.orders.attempted)))
         run.divide([cell for cell in todo if not cell.timed])
-        for panel in panels([cell for cell in todo if cell.timed]):
-            run.time(panel)
+        stopwatches = Stopwatches(suite, store.root, run.orders.prepare)
+        try:
+            for panel in panels([cell for cell in todo if cell.timed]):
+                run.time(panel, stopwatches)
+        finally:
+            stopwatches.stop()
         with store.claims.hold(FACTS):
             write_strips(store, cells, run.say)
             write_interpolations(store, cells, run.say)

@@ -3,6 +3,7 @@
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -32,7 +33,55 @@ def panels(cells: list[Cell]) -> Iterator[list[Cell]]:
         yield list(group)
 
 
-def measure_times(cells: list[Cell], suite: Suite, store: Store, prepare: Prepare) -> None:
+@dataclass
+class Stopwatches:
+    """The fresh processes of a run, as many as its suite asks for: each times every panel, one after another.
+
+    They are started with the first panel and wait asleep between two; `prepare` registers plug-ins in them.
+    """
+
+    suite: Suite
+    root: Path
+    prepare: Prepare
+    pools: list[ProcessPoolExecutor] = field(default_factory=list)
+
+    def rounds(self, cells: list[Cell]) -> Panel:
+        """The rounds of a panel in every process; in this one, where the suite asks for none."""
+        if not (processes := cells[0].config["processes"]):
+            return time_panel(cells, anchor_of(cells[0]))
+        keys, context = [cell.key for cell in cells], multiprocessing.get_context("spawn")
+        while len(self.pools) < processes:
+            self.pools.append(ProcessPoolExecutor(1, context, initializer=die_with_parent))
+        try:
+            tasks = (pool.submit(_time_here, self.suite, self.root, self.prepare, keys) for pool in self.pools)
+            panels = [task.result() for task in tasks]
+        except BaseException:  # a process may be lost: others take their place
+            self.stop()
+            raise
+        arrays = [
+            {name: np.concatenate([panel[0][place][name] for panel in panels]) for name in panels[0][0][place]}
+            for place in range(len(cells))
+        ]
+        return arrays, panels[0][1]
+
+    def stop(self) -> None:
+        while self.pools:
+            self.pools.pop().shutdown(cancel_futures=True)
+
+
+_cells: dict[str, Cell] = {}  # of a process that times
+
+
+def _time_here(suite: Suite, root: Path, prepare: Prepare, keys: list[str]) -> Panel:
+    if not _cells:
+        torch.set_num_threads(1)
+        prepare()
+        _cells.update({cell.key: cell for cell in cells_of(suite, Store(root))})
+    panel = [_cells[key] for key in keys]
+    return time_panel(panel, anchor_of(panel[0]))
+
+
+def measure_times(cells: list[Cell], store: Store, stopwatches: Stopwatches) -> None:
     """Time a panel, interleaved; cells whose budget is too small are skipped, those that fail cost themselves."""
     started = datetime.now(UTC)
     able = [cell for cell in cells if not cell.obstacle]
@@ -41,7 +90,7 @@ def measure_times(cells: list[Cell], suite: Suite, store: Store, prepare: Prepar
             write(cell, store, skipped(cell), started)
     while able:
         try:
-            panel, calls = _timed(able, suite, store, prepare)
+            panel, calls = stopwatches.rounds(able)
             break
         except Exception:
             broken = {cell.key: error for cell in able if (error := failure(cell))}
@@ -54,29 +103,6 @@ def measure_times(cells: list[Cell], suite: Suite, store: Store, prepare: Prepar
     for cell, arrays, spent in zip(able, panel, calls, strict=True) if able else ():
         result = Result("ok", "", {"calls": spent} | cell.grid_cost(), arrays)
         write(cell, store, result, started, cell.config["threads"], len(able))
-
-
-def _timed(cells: list[Cell], suite: Suite, store: Store, prepare: Prepare) -> Panel:
-    """The rounds of as many fresh processes as the suite asks for, one after another; or of this one, where it asks for none."""
-    if not (processes := cells[0].config["processes"]):
-        return time_panel(cells, anchor_of(cells[0]))
-    keys, context, panels = [cell.key for cell in cells], multiprocessing.get_context("spawn"), list[Panel]()
-    for _ in range(processes):
-        with ProcessPoolExecutor(1, context, initializer=die_with_parent) as pool:
-            panels.append(pool.submit(_time_afresh, suite, store.root, prepare, keys).result())
-    arrays = [
-        {name: np.concatenate([panel[0][place][name] for panel in panels]) for name in panels[0][0][place]}
-        for place in range(len(cells))
-    ]
-    return arrays, panels[0][1]
-
-
-def _time_afresh(suite: Suite, root: Path, prepare: Prepare, keys: list[str]) -> Panel:
-    torch.set_num_threads(1)
-    prepare()
-    cells = {cell.key: cell for cell in cells_of(suite, Store(root))}
-    panel = [cells[key] for key in keys]
-    return time_panel(panel, anchor_of(panel[0]))
 
 
 def clock_name() -> str:

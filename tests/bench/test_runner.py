@@ -6,13 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 from subprocess import PIPE
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from scorebench.bench import compared, measure, runner, timing
+from scorebench.bench import compared, measure, runner, time_pass, timing
 from scorebench.bench.cells import plan
 from scorebench.bench.rows import COLUMNS, load_rows
 from scorebench.bench.runner import Event, Orders, run_suite
@@ -169,19 +170,28 @@ def test_a_solver_that_breaks_in_the_time_pass_costs_itself(tmp_path: Path, monk
     assert (timed.drop("exp-ab2").status == "ok").all()
 
 
-def test_times_are_taken_in_fresh_processes_at_every_batch(tmp_path: Path) -> None:
-    clock = Timing(models=["exact:gmm"], batches=[3], rounds=2, processes=2)
+def test_times_are_taken_in_fresh_processes_at_every_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Timing(models=["exact:gmm"], batches=[3, 5], rounds=2, processes=2)
     change = {"sampling": False, "likelihood": None, "budgets": [6], "solvers": SUITE.solvers[:1], "timing": clock}
     suite = SUITE.model_copy(update=change)
     store = Store(tmp_path / "store")
+    started = list[int]()
+    pool = time_pass.ProcessPoolExecutor
+
+    def start(*arguments: Any, **keywords: Any) -> Any:
+        started.append(1)
+        return pool(*arguments, **keywords)
+
+    monkeypatch.setattr(time_pass, "ProcessPoolExecutor", start)
     assert run_suite(suite, store).failed == 0
-    (key,) = store.keys("cells")
-    arrays = store.arrays(key)
-    assert {len(times) for times in arrays.values()} == {4} and (arrays["launch_ms"] <= arrays["wall_ms"]).all()
+    assert len(started) == 2  # and not two for each batch
     rows = load_rows(store).set_index("metric")
-    assert rows.loc["throughput", "value"] == pytest.approx(3000 * np.median(1 / arrays["wall_ms"]))
-    several = suite.model_copy(update={"timing": clock.model_copy(update={"batches": [1, 64]})})
-    assert [cell.config["n"] for cell in plan(several)] == [1, 64]
+    for key, n in ((cell.key, cell.config["n"]) for cell in plan(suite)):
+        arrays = store.arrays(key)
+        assert {len(times) for times in arrays.values()} == {4} and (arrays["launch_ms"] <= arrays["wall_ms"]).all()
+        throughput = rows[rows.cell == key].loc["throughput", "value"]
+        assert throughput == pytest.approx(1000 * n * np.median(1 / arrays["wall_ms"]))
+    assert {cell.config["n"] for cell in plan(suite)} == {3, 5}
 
 
 def damage(path: Path) -> None:
