@@ -9,12 +9,12 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import captions, likelihood, strip
+from . import attribution, captions, likelihood, strip
 from .axes import FAILURE_ROWS, GAP, End, end_labels, failures, log_ticks, log_values, note, png
 from .results import Results
 from .style import FAINT, LIGHT, colour, dashes, is_peer, marker, use_style
 from .verdicts import DISTANCES, TIMES, Verdict, below_floor, timed_errors
-from .wording import number, slug
+from .wording import count, number, slug
 
 CALLS = "network calls per sample (NFE)"
 QUALITY = {
@@ -54,7 +54,23 @@ def all_pictures(results: Results, calls: Sequence[Verdict], times: Sequence[Ver
             pictures.append(against_time(joined, field, [v for v in times if (v.model, v.metric) == (model, metric)]))
     pictures += strips(results)
     pictures += interpolations(results)
+    pictures += attributions(results)
     return pictures
+
+
+def attributions(results: Results) -> Iterator[Picture]:
+    """Which choice makes the error, of every model whose choices are crossed."""
+    for several in attribution.by_model(list(attribution.crossings(results))):
+        first = several[0]
+        yield Picture(
+            first.model,
+            f"{slug(first.suite)}-{slug(first.model)}.png",
+            f"{first.model}: which choice makes the error",
+            attribution.caption(several),
+            f"Dot chart. Shares of the variance of log errors of {first.model} by choices and their interactions, and "
+            f"the effect of each level, at {', '.join(count(c.budget) for c in several)} calls.",
+            attribution.chart(several),
+        )
 
 
 def interpolations(results: Results) -> Iterator[Picture]:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from . import likelihood, tables
+from . import tables
 from .captions import suspicion
-from .page import Report, bibliography, link, principal, provenance
+from .page import Report, bibliography, link, more_tables, principal, provenance
 from .verdicts import Verdict
 from .wording import count, with_interval
 
@@ -42,7 +42,7 @@ def markdown(report: Report) -> str:
 
 
 def leaderboard(report: Report, model: str) -> list[str]:
-    """The table of one model, those of time limits where it was timed, and what reaches which likelihood error."""
+    """The table of one model, those of time limits where it was timed, and what only some suites ask for."""
     budgets, board = report.leaderboard(model)
     if not board:
         return [f"### {model}", "No cell finished."]
@@ -51,7 +51,7 @@ def leaderboard(report: Report, model: str) -> list[str]:
     parts = [f"### {model}", table(["Budget", *(name for name, _ in board)], body)]
     for name, limits in report.clocks(model):
         parts.append(table(["Time", name], [[f"{v.budget:g} ms", entry(v)] for v in limits]))
-    for name, title, headings, lines in likelihood.tables(report.results):
+    for name, title, headings, lines in more_tables(report.results):
         if name == model:
             parts += [f"{title}:", table(headings, lines)]
     return parts

@@ -1,7 +1,7 @@
 """The report as one self-contained HTML page: what the template shows, in the order of a reader's asking."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import likelihood, tables
+from . import attribution, likelihood, tables
 from .captions import suspicion
 from .figures import Picture
 from .results import TIMED, Results
@@ -113,11 +113,17 @@ def section(report: Report, model: str) -> dict[str, Any]:
         "budgets": budgets,
         "board": board,
         "clocks": report.clocks(model),
-        "reached": [table for name, *table in likelihood.tables(report.results) if name == model],
+        "reached": [table for name, *table in more_tables(report.results) if name == model],
         "floors": tables.floors(report.results, model),
         "pictures": [(p, base64.b64encode(p.png).decode()) for p in pictures],
         "numbers": every_number(report.results, model),
     }
+
+
+def more_tables(results: Results) -> Iterator[tuple[str, str, list[str], list[list[str]]]]:
+    """(model, title, headings, rows) of what only some suites ask for."""
+    yield from attribution.tables(results)
+    yield from likelihood.tables(results)
 
 
 def every_number(results: Results, model: str) -> list[tuple[str, dict[str, Any]]]:

@@ -3,15 +3,17 @@
 import os
 from pathlib import Path
 
+from pandas import DataFrame
+
 from scorebench.bench.store import write_whole
 from scorebench.reference_models.errors import UsageError
 
-from . import tables
+from . import attribution, tables
 from .duels import duels
 from .figures import all_pictures
 from .markdown import markdown
 from .page import Report, html
-from .results import load
+from .results import Results, load
 from .verdicts import best_at_each_time, contests, verdict
 
 
@@ -40,6 +42,7 @@ def contents(store: Path) -> dict[str, bytes]:
         "rows.csv": results.rows,
         "best.csv": tables.best([*calls, *times]),
         "duels.csv": duels(compared),
+        **analysed(results),
         "summary.csv": tables.summary(results),
     }
     return {
@@ -48,6 +51,14 @@ def contents(store: Path) -> dict[str, bytes]:
         **{name: table.to_csv(index=False).encode() for name, table in csv.items()},
         **{picture.file: picture.png for picture in report.pictures},
     }
+
+
+def analysed(results: Results) -> dict[str, DataFrame]:
+    """The analysis of variance, where choices are crossed."""
+    found = list(attribution.crossings(results))
+    return (
+        {"attribution.csv": attribution.shares(found), "main_effects.csv": attribution.effects(found)} if found else {}
+    )
 
 
 def check_writable(out: Path) -> None:

@@ -116,8 +116,9 @@ def _short(value: object) -> str:
 def _field(row: "pd.Series[str]") -> str:
     if row["pass"] in TIMED:
         return f"batch of {row['n_samples']}, {row['where']}"
-    digest = str(row["model_digest"])[:8]
-    return f"n = {row['n_samples']}, seed {row['seed_block']}, {row['dtype']}, model {digest}"
+    digest, options = str(row["model_digest"])[:8], json.loads(row["options"])
+    ending = {True: ", denoised", False: ", at t_min"}.get(options.get("denoise"), "")  # which truth errors are to
+    return f"n = {row['n_samples']}, seed {row['seed_block']}, {row['dtype']}, model {digest}{ending}"
 
 
 def _weight(rows: pd.DataFrame) -> tuple[int, int, str]:
