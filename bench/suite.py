@@ -223,10 +223,12 @@ def load_suite(name: str) -> Suite:
 def _read(path: Path) -> dict[str, Any]:
     """The tables of a file, with the solvers of the suite that it names before its own."""
     body = tomllib.loads(path.read_text())
-    if isinstance(name := body.get("solvers_of"), str):
-        if name not in shipped_suites() or name == path.stem:
-            raise unknown(f"suite in solvers_of of {path}", name, shipped_suites())
-        body["solvers"] = [*_read(SHIPPED / f"{name}.toml")["solvers"], *body.get("solvers", [])]
+    name, own = body.get("solvers_of"), body.get("solvers", [])
+    if isinstance(name, str) and isinstance(own, list):
+        others = [suite for suite in shipped_suites() if SHIPPED / f"{suite}.toml" != path]
+        if name not in others:
+            raise unknown(f"suite in solvers_of of {path}", name, others)
+        body["solvers"] = [*_read(SHIPPED / f"{name}.toml")["solvers"], *own]
     return body
 
 
