@@ -186,5 +186,7 @@ def _marks(ax: Axes, rows: list[tuple[float, float, float, float]], mark: int, m
 def _log_ticks(ax: Axes) -> None:
     low, high = ax.get_xlim()
     ticks = [t for t in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if low <= t <= high]
+    if len(ticks) < 3:
+        ticks = [t for t in (0.4, 0.6, 0.8, 1, 1.25, 1.6, 2.5) if low <= t <= high]
     ax.set_xticks(ticks, [f"× {t:g}" for t in ticks])
     ax.minorticks_off()
