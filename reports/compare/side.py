@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from scorebench.bench.rows import COLUMNS as ROWS
 from scorebench.bench.store import Store, write_whole
 from scorebench.reference_models.errors import UsageError
 from scorebench.reports.results import Arrays, load, tidy
@@ -55,7 +56,7 @@ def _table(path: Path) -> pd.DataFrame:
                 f"table {path} has no column {column!r}: `scorebench store export DIR` writes tables of rows, and "
                 f"{', '.join(NEEDED)} are the columns that cannot be missing"
             )
-    rows = rows.reindex(columns=COLUMNS).astype({name: "object" for name in DEFAULTS}).fillna(DEFAULTS)
+    rows = rows.reindex(columns=ROWS).astype({name: "object" for name in DEFAULTS}).fillna(DEFAULTS)
     try:
         rows = rows.infer_objects().astype({name: "float64" for name in NUMBERS})
     except ValueError as error:
@@ -63,7 +64,7 @@ def _table(path: Path) -> pd.DataFrame:
     if rows.empty:
         raise UsageError(f"table {path} holds no row")
     rows["cell"] = pd.util.hash_pandas_object(rows[[*CELL, "seed_block"]].astype(str), index=False).astype(str)
-    return rows.assign(started="", seconds=0.0, floor=float("nan"), eta=float("nan"), suite="")
+    return rows.assign(started="")
 
 
 def heading(path: Path) -> list[str]:

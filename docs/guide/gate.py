@@ -1,0 +1,199 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Choose a sampler, gate a repository, publish a result
+#
+# Every command below was run when this page was built, from the root of a clone whose environment is active
+# (`make .venv/.installed`, then `. .venv/bin/activate`). Results go to `build/guide-gate`.
+
+# %%
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+import scorebench.solvers
+from scorebench.reports.choose import Question, choose
+from scorebench.reports.results import load
+
+os.chdir(Path(scorebench.solvers.__path__[0]).resolve().parent)  # the root of the clone
+shutil.rmtree("build/guide-gate", ignore_errors=True)
+os.environ.pop("FORCE_COLOR", None)  # which notebooks set, as if they were terminals
+
+
+def sh(commands, code=0):
+    """Run lines of bash, show what they print, and stop unless they end with this exit code."""
+    done = subprocess.run(["bash", "-e"], input=commands, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    print(done.stdout)
+    assert done.returncode == code, f"exit code {done.returncode}"
+    return done.stdout
+
+
+# %% [markdown]
+# ## Choose
+#
+# A store answers once it holds the model. Here is a small one, five solvers at five budgets, on a mixture whose trajectories
+# are known and a network:
+
+# %%
+sh(r"""
+scorebench run quick --model exact:gmm --model digits-vp --store build/guide-gate/store \
+    --solver euler --solver ddim --solver dpmpp-2m --solver unipc-3 --solver deis-tab3 \
+    --budget 5 --budget 8 --budget 10 --budget 15 --budget 20
+""")
+
+# %% [markdown]
+# Twelve network calls: which sampler?
+
+# %%
+sh("""
+scorebench choose --model digits-vp --nfe 12 --explain --store build/guide-gate/store
+""")
+
+# %% [markdown]
+# Each solver on each grid enters with its best cell that fits. *tie* means that the interval of the paired difference to the
+# best, corrected for the number of entrants, contains 0: take whichever you like. A quality asks the other way round, and
+# `--ms` counts milliseconds of the machine that measured:
+
+# %%
+sh("""
+scorebench choose --model exact:gmm --quality 0.05 --store build/guide-gate/store
+""")
+
+# %% [markdown]
+# The answer as something to paste: `python`, `toml` (a suite that measures it again), `json`, or the scheduler of `diffusers`
+# that is the same method:
+
+# %%
+sh("""
+scorebench choose --model digits-vp --nfe 12 --format python --store build/guide-gate/store | tee build/guide-gate/chosen.py
+python build/guide-gate/chosen.py
+scorebench choose --model digits-vp --nfe 12 --format diffusers --store build/guide-gate/store
+""")
+
+# %% [markdown]
+# A model of yours needs no store: `scorebench choose --model python:mine.py:model --nfe 12 --measure 10m` spends the time on
+# successive halving over all solvers and grids, and answers.
+#
+# ## Gate a repository
+#
+# A gate needs something to compare with. Here a solver of one's own, measured as it is:
+
+# %%
+sh(r"""
+cp docs/example_solver.py build/guide-gate/mine.py
+scorebench run gate --plugin build/guide-gate/mine.py --solver my-euler --model exact:gmm --store build/guide-gate/base
+""")
+
+# %% [markdown]
+# And the same file after a change that looks harmless, a step that begins a little early. One command says what it did:
+
+# %%
+source = Path("build/guide-gate/mine.py").read_text()
+assert "problem.velocity(x, t)" in source
+Path("build/guide-gate/mine.py").write_text(source.replace("problem.velocity(x, t)", "problem.velocity(x, 0.99 * t)"))
+sh(
+    r"""
+scorebench run gate --plugin build/guide-gate/mine.py --solver my-euler --model exact:gmm --store build/guide-gate/new
+scorebench compare build/guide-gate/base build/guide-gate/new --out build/guide-gate/comparison
+""",
+    code=1,
+)
+
+# %% [markdown]
+# The exit code is 1: something became worse. The levels, from exact to noisy:
+#
+# - **cells**: what was measured is still measured, and still works;
+# - **counts**: network calls, Jacobian products and FLOPs are equal;
+# - **golden**: the same seeds give the same numbers, but for rounding;
+# - **quality**: where seeds or code differ, no measure is worse than its margin beyond doubt, paired where samples are the same;
+# - **time**: CPU time on the same machine, a warning from 1.1 times on.
+#
+# `comparison.md` is made for a pull request, `comparison.json` for a program. A base may be a store, a table or a commit:
+#
+# ```sh
+# scorebench compare main . --suite gate          # this checkout against main, each measured by its own code
+# scorebench compare results/baseline/quick.csv results/demo --level cells --level counts --level golden
+# ```
+#
+# Where a change is wanted, the table is renewed with its reason, which stays in the file:
+
+# %%
+sh(r"""
+scorebench compare build/guide-gate/base build/guide-gate/new --update-baseline build/guide-gate/base.csv \
+    --reason "the step begins early: an example of this guide" > build/guide-gate/renewed.txt
+head -1 build/guide-gate/base.csv
+scorebench compare build/guide-gate/base.csv build/guide-gate/new
+""")
+
+# %% [markdown]
+# `.github/workflows/gate.yml` is this as a job that other repositories call.
+#
+# ## Publish a result
+#
+# A figure that others can check says what it was measured on. One table has all of it, a row for each metric of each cell:
+
+# %%
+sh("""
+scorebench store verify build/guide-gate/store
+scorebench store export build/guide-gate/store --out build/guide-gate/rows.csv
+""")
+rows = pd.read_csv("build/guide-gate/rows.csv")
+rows[["model", "solver", "grid", "budget", "nfe_mean", "metric", "value", "low", "high", "n_samples", "commit"]].head(4)
+
+# %% [markdown]
+# Give with a figure the model and its digest, the solver with its grid and options, the calls really spent, the number of samples
+# and the seed block, the interval, and of distances to data the floor: these are columns. Times need the machine, threads and
+# versions, columns too. The store itself is the best supplement: `verify` finds every changed bit in it, and
+# `scorebench store merge` adds it to somebody else's. How to cite the benchmark stands in `CITATION.cff`, and each solver's paper
+# in the [bibliography](../bibliography.md).
+#
+# ## The picture
+
+# %% tags=["hide-input"]
+errors = rows.query("metric == 'error_median' and model == 'digits-vp'")
+results = load(Path("build/guide-gate/store"))
+answers = {calls: choose(results, Question("digits-vp", "nfe", calls)).choices for calls in range(5, 21)}
+fig, axes = plt.subplots(figsize=(7, 4.2), constrained_layout=True)
+for solver, group in errors.groupby("solver"):
+    axes.plot(group["nfe_mean"], group["value"], "o-", ms=3, lw=1, color="0.75")
+    axes.annotate(
+        solver, (group["nfe_mean"].max(), group["value"].min()), xytext=(4, 0), textcoords="offset points", fontsize=8
+    )
+best = [choices[0] for choices in answers.values()]
+axes.step(list(answers), [choice.value for choice in best], where="post", lw=2, label="what `choose` takes")
+axes.set(yscale="log", xlabel="network calls at most", ylabel="median error, rms per dimension", xlim=(4.5, 23.5))
+axes.legend(frameon=False)
+plt.show()
+
+# %% [markdown]
+# *The answer at each number of calls is the lower envelope of what was measured within it.* It never rises with the budget: a
+# sampler that fits ten calls fits twelve as well.
+#
+# ## Checks
+
+# %%
+values = [choice.value for choice in best]
+comparison = json.loads(Path("build/guide-gate/comparison/comparison.json").read_text())
+found = {(finding["level"], finding["verdict"]) for finding in comparison["findings"]}
+assert values == sorted(values, reverse=True)
+assert all(choice.nfe <= calls for calls, choices in answers.items() for choice in choices)
+for calls in (10, 20):
+    assert np.isclose(answers[calls][0].value, errors.query(f"nfe_max <= {calls}")["value"].min())
+assert comparison["regressed"] and ("golden", "regression") in found and ("counts", "regression") not in found
+assert Path("build/guide-gate/base.csv").read_text().startswith("# 2") and len(rows) > 100
