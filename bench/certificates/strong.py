@@ -18,7 +18,7 @@ from scorebench.solvers.noise import Noise
 from .orders import Observed, observed
 from .trajectory import DOUBLE, ends, mixture
 
-PATHS = 300
+PATHS = 1200
 LADDER = (64, 256, 2048)  # of steps; the last is the reference, whose own error adds at most 0.07 to an order of 1
 
 

@@ -39,8 +39,8 @@ def test_shipped_suites_plan_unique_cells(name: str) -> None:
         assert cell.config["kind"] == ("sde" if random else "ode")
 
 
-def test_only_the_quick_suite_has_fewer_than_five_noise_seeds() -> None:
-    assert {name for name in shipped_suites() if load_suite(name).noise_seeds < 5} == {"quick"}
+def test_only_the_quick_suites_have_fewer_than_five_noise_seeds() -> None:
+    assert {name for name in shipped_suites() if load_suite(name).noise_seeds < 5} == {"gate", "quick"}
 
 
 def test_the_standard_suite_leaves_no_solver_out() -> None:
