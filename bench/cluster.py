@@ -1,8 +1,9 @@
 """Runs the quality cells of a suite on a Ray cluster, wherever there is room; what workers find comes back to the one store.
 
-A task is a cell, of one CPU and one thread. A worker measures it in a folder of its node, which keeps what its next cells
-need, references above all, and returns the files; the driver writes them. So no folder need be shared, and a lost worker
-costs another attempt. Cells that are timed run afterwards on the driver's node, of which Ray then holds every CPU for them.
+A task is a cell, or a block of a large one whose last task merges them, of one CPU and one thread. A worker measures it in a
+folder of its node, which keeps what its next cells need, references above all, and returns the files; the driver writes them.
+So no folder need be shared, and a lost worker costs another attempt. Cells that are timed run afterwards on the driver's node,
+of which Ray then holds every CPU for them.
 """
 
 import logging
@@ -10,133 +11,24 @@ import os
 import secrets
 import shutil
 import socket
-import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from scorebench.reference_models.errors import UsageError
 
-from .cells import Cell, cells_of
+from . import blocks
+from .cells import Cell
+from .crew import Crew, Job, Task, references_in
 from .measure import Result, write
-from .metrics import Metrics
-from .runner import DEFAULT, Event, Orders, Outcome, Run, Tell, begin
-from .store import Store, Unwritable, write_whole
+from .runner import Event, Orders, Outcome, Run, Tell, begin
+from .store import Store, write_whole
 from .suite import Suite
 from .watched import TIME_OUT, run_watched
 
 LOCAL = "local"
-ATTEMPTS = 3  # of a cell whose worker is lost
-AHEAD = 2  # tasks in hand for each CPU, so that none waits for the driver to write
-Files = dict[str, bytes]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What all tasks of one run share; `session` names it."""
-
-    suite: Suite
-    orders: Orders
-    session: str
-
-    @property
-    def scratch(self) -> Path:
-        """The folder of a node in which its workers measure."""
-        return Path(tempfile.gettempdir()) / f"scorebench-{self.session}"
-
-
-class Desk:
-    """Where one worker process measures a job's cells: the folder of its node, with the references of the driver's store."""
-
-    def __init__(self, job: Job, references: Files) -> None:
-        torch.set_num_threads(1)
-        job.orders.prepare()
-        self.store = Store(job.scratch).open_for_writing()
-        for name, content in references.items():
-            if not (job.scratch / name).exists():
-                write_whole(job.scratch / name, content)
-        self.known = set(references)
-        self.cells = {cell.key: cell for cell in cells_of(job.suite, self.store)}
-        self.run = Run(job.suite, self.store, Metrics(self.store, job.suite.metrics), lambda event: None, DEFAULT)
-
-    def measure(self, key: str) -> Files:
-        """The files of one cell and of references made since the last, in the order in which to write them."""
-        self.run.divide([self.cells[key]])
-        made = set(_references(self.store)) - self.known
-        self.known |= made
-        names = [*sorted(made), f"cells/{key}.npz", f"cells/{key}.json", f"metrics/{key}.json"]
-        return {name: (self.store.root / name).read_bytes() for name in names}
-
-
-_desks: dict[str, Desk] = {}
-
-
-def _measure(job: Job, references: list[Any], key: str) -> Files:
-    """One task. `references` holds the handle of the files, which a worker fetches once."""
-    import ray
-
-    if job.session not in _desks:
-        _desks.clear()
-        _desks[job.session] = Desk(job, ray.get(references[0]))
-    return _desks[job.session].measure(key)
-
-
-@dataclass
-class Crew:
-    """Hands out cells, as many at once as the cluster has room for, and yields what comes back."""
-
-    job: Job
-    limit: float
-    references: Any
-    waiting: list[str]
-    handed: dict[Any, str] = field(default_factory=dict)  # in the order of handing out
-    since: dict[Any, float] = field(default_factory=dict)  # when a task can have begun
-    attempts: dict[str, int] = field(default_factory=dict)
-
-    def results(self) -> Iterator[tuple[str, Files | str]]:
-        """(key, its files, or why there are none) as they come."""
-        import ray
-
-        task = ray.remote(max_retries=0, num_cpus=1)(_measure)
-        while self.waiting or self.handed:
-            slots = max(int(ray.cluster_resources().get("CPU", 0)), 1)
-            while self.waiting and len(self.handed) < AHEAD * slots:
-                key = self.waiting.pop(0)
-                self.handed[task.remote(self.job, [self.references], key)] = key
-            for handle in list(self.handed)[:slots]:
-                self.since.setdefault(handle, time.monotonic())
-            done, _ = ray.wait(list(self.handed), num_returns=1, timeout=1.0)
-            for handle in done:
-                yield from self._come_back(handle)
-            for handle in [h for h in self.handed if self._late(h)]:
-                ray.cancel(handle, force=True)
-                yield self.handed.pop(handle), f"{TIME_OUT}: not finished in {self.limit:g} s"
-
-    def _late(self, handle: Any) -> bool:
-        return 0 < self.limit < time.monotonic() - self.since.get(handle, float("inf"))
-
-    def _come_back(self, handle: Any) -> Iterator[tuple[str, Files | str]]:
-        import ray
-
-        key = self.handed.pop(handle)
-        try:
-            yield key, ray.get(handle)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, Unwritable):
-                raise UsageError(f"on a worker: {error.cause}") from None
-            raise
-        except ray.exceptions.RayError as error:  # the worker or its node was lost
-            self.attempts[key] = self.attempts.get(key, 0) + 1
-            if self.attempts[key] < ATTEMPTS:
-                self.waiting.append(key)
-            else:
-                yield key, f"crashed: worker lost {ATTEMPTS} times ({type(error).__name__})"
 
 
 def run_on_ray(suite: Suite, store: Store, tell: Tell, orders: Orders, address: str) -> Outcome:
@@ -161,16 +53,24 @@ def _spread(run: Run, job: Job, cells: list[Cell]) -> set[str]:
     store, mine, ended = run.store, {cell.key: cell for cell in cells}, set[str]()
     with store.shared():
         claimed = [cell.key for cell in cells if store.claims.take(cell.key)]
-        references = ray.put({name: (store.root / name).read_bytes() for name in _references(store)})
-        crew = Crew(job, run.orders.limit, references, claimed)
+        references = ray.put({name: (store.root / name).read_bytes() for name in references_in(store)})
+        tasks = [task for key in claimed for task in _tasks(mine[key], store)]
+        crew = Crew(job, run.orders.limit, references, store, tasks)
         try:
-            for key, found in crew.results():
+            for task, found in crew.results():
+                key = task.key
+                if key in ended:
+                    continue  # a block of a cell that has failed meanwhile
                 if isinstance(found, str):
                     counts = {"limit": run.orders.limit} if found.startswith(TIME_OUT) else {}
                     write(mine[key], store, Result("failed", found, counts), datetime.now(UTC))
+                    crew.forget(key)
                 else:
                     for name, content in found.items():
                         write_whole(store.root / name, content)
+                    if task.rows is not None:
+                        continue
+                blocks.drop(key, store)
                 store.claims.free(key)
                 ended.add(key)
                 run.tell(Event(mine[key].label(), done=(key,), new=True))
@@ -181,8 +81,11 @@ def _spread(run: Run, job: Job, cells: list[Cell]) -> set[str]:
     return ended
 
 
-def _references(store: Store) -> list[str]:
-    return sorted(p.relative_to(store.root).as_posix() for p in store.root.glob("references/[!.]*.npz"))
+def _tasks(cell: Cell, store: Store) -> list[Task]:
+    """A cell, after those blocks of a large one that the store lacks."""
+    rows = blocks.of(cell.config["n"]) if cell.config["pass"] == "sample" and not cell.obstacle else []
+    lacking = [block for block in rows if not (store.root / blocks.name(cell.key, block)).is_file()]
+    return [*(Task(cell.key, block) for block in lacking if len(rows) > 1), Task(cell.key)]
 
 
 @contextmanager

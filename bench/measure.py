@@ -1,12 +1,10 @@
 """Measures one cell that is not of the time pass. What becomes of it is a result: values, a skip, or a failure's cause."""
 
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from math import log, prod
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -19,18 +17,17 @@ from scorebench.solvers.likelihood import log_likelihood
 from scorebench.solvers.noise import Noise
 from scorebench.solvers.problem import Count
 
-from . import references
+from . import blocks, references
+from .blocks import in_batches, total
 from .cells import Cell
 from .flops import flops_of
 from .moments import known
 from .placement import device_name
 from .provenance import provenance
-from .store import Arrays, Json, Store, Unwritable
+from .store import Arrays, Damaged, Json, Store, Unwritable
 
 STRIP = 8
-MOST = 4096  # samples at once: the noise of so many images is drawn in gigabytes
 Say = Callable[[str], None]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,7 @@ def measure(cell: Cell, store: Store, say: Say) -> None:
     """Measure one cell and write it."""
     started = datetime.now(UTC)
     write(cell, store, compute(cell, store, say), started)
+    blocks.drop(cell.key, store)
 
 
 def compute(cell: Cell, store: Store, say: Say) -> Result:
@@ -88,30 +86,49 @@ def settled(kept: Json, limit: float = 0.0) -> bool:
 
 
 def _sample(cell: Cell, store: Store, say: Say) -> Result:
-    config, model = cell.config, cell.model
-    n, seed = config["n"], config["seed"]
-    x, grid = references.latents(model, n, seed, cell.dtype, cell.device), cell.grid()
-    seeds = [noise_seed(seed, number) for number in range(config.get("noise_seeds", 1))]
+    rows = blocks.of(cell.config["n"])
+    many = len(rows) > 1
+    whole = blocks.merged([(kept_block if many else sample_block)(cell, block, store, say) for block in rows])
+    failure = "" if whole.finite else "diverged: a state is not finite"
+    return _result(cell, whole.count, whole.arrays, whole.batch, failure)
 
-    def part(rows: slice, noise_of: int) -> tuple[torch.Tensor, Arrays, Count, bool]:
-        noise = Noise(noise_of, torch.arange(n)[rows], model.shape, cell.dtype, cell.device)
-        options, denoise = config["options"], config["denoise"]
+
+def kept_block(cell: Cell, rows: slice, store: Store, say: Say) -> Arrays:
+    """A block of a large cell, kept in the store until the cell is written: an interrupted run has it already."""
+    name = blocks.name(cell.key, rows)
+    try:
+        return store.read_npz(name)
+    except Damaged:
+        say(f"{cell.label()}: samples {rows.start} to {rows.stop - 1}")  # which also tells a watcher that it goes on
+        store.write_npz(name, sample_block(cell, rows, store, say))
+        return store.read_npz(name)
+
+
+def sample_block(cell: Cell, rows: slice, store: Store, say: Say) -> Arrays:
+    """What becomes of a block of a cell's samples, by every noise seed."""
+    config, model, n, index = cell.config, cell.model, rows.stop - rows.start, torch.arange(rows.start, rows.stop)
+    x = references.latents(model, n, config["seed"], cell.dtype, cell.device, rows.start)
+    grid, options, denoise = cell.grid(), config["options"], config["denoise"]
+
+    def part(some: slice, noise_of: int) -> tuple[torch.Tensor, Arrays, Count, bool]:
+        noise = Noise(noise_of, index[some], model.shape, cell.dtype, cell.device)
         with torch.no_grad():
-            end = solve(model, cell.info, grid, x[rows], options=options, noise=noise, denoise=denoise)
+            end = solve(model, cell.info, grid, x[some], options=options, noise=noise, denoise=denoise)
         finite = end.finite and bool(torch.isfinite(end.x).all())
         return end.x, _looked_at(cell, end.x), end.count, finite
 
+    seeds = [noise_seed(config["seed"], number) for number in range(config.get("noise_seeds", 1))]
     solved = [in_batches(partial(part, noise_of=noise_of), n) for noise_of in seeds]
     samples, batch = torch.cat([p[0] for p in solved[0][0]]).cpu(), min(batch for _, batch in solved)
     count = total([p[2] for parts, _ in solved for p in parts])
-    arrays = {"index": np.arange(n), "nfe": count.evaluations.numpy().reshape(len(seeds), n)}
+    arrays = {"index": index.numpy(), "nfe": count.evaluations.numpy().reshape(len(seeds), n)}
     for name in solved[0][0][0][1]:
         arrays[name] = np.stack([np.concatenate([p[1][name] for p in parts]) for parts, _ in solved])
     arrays["strip"] = samples[:STRIP].float().numpy()
     if config["kind"] == "ode":
-        arrays["error"] = references.rms(samples, torch.from_numpy(solution(cell, store, say).solution))
+        arrays["error"] = references.rms(samples, torch.from_numpy(solution(cell, store, say, rows).solution))
     finite = all(p[3] for parts, _ in solved for p in parts)
-    return _result(cell, count, arrays, batch, "" if finite else "diverged: a state is not finite")
+    return arrays | blocks.spent(count, batch if batch < n else blocks.BLOCK, finite)
 
 
 def noise_seed(seed: int, number: int) -> int:
@@ -187,48 +204,23 @@ def _result(cell: Cell, count: Count, arrays: Arrays, batch: int, failure: str) 
         "flops": flops_of(cell).spent(float(evaluations.mean()), count.vjps),
         "batch": batch,
     }
-    halved = f"in batches of {batch}: memory ran out with more" if batch < min(cell.config["n"], MOST) else ""
+    halved = f"in batches of {batch}: memory ran out with more" if batch < min(cell.config["n"], blocks.BLOCK) else ""
     return Result("failed" if failure else "ok", failure or halved, counts | cell.grid_cost(), arrays)
 
 
-def in_batches(work: Callable[[slice], T], n: int) -> tuple[list[T], int]:
-    """What `work` makes of rows 0…n−1: of MOST at once or, where memory runs out, in batches of half as many, and so on.
-
-    Returns the parts and the batch. No result depends on it, but for rounding.
-    """
-    batch = min(n, MOST)
-    while True:
-        try:
-            return [work(slice(first, first + batch)) for first in range(0, n, batch)], batch
-        except (MemoryError, RuntimeError) as error:
-            if batch == 1 or not is_out_of_memory(error):
-                raise
-        batch = (batch + 1) // 2
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+def solution(cell: Cell, store: Store, say: Say = lambda _: None, rows: slice | None = None) -> references.Reference:
+    """The reference solution of a cell's samples, or of a block's; of two processes that need it, the second waits."""
+    each = blocks.of(cell.config["n"]) if rows is None else [rows]
+    return references.Reference.joined([_solution(cell, store, say, block) for block in each])
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """torch raises a plain RuntimeError where the memory of the host runs out."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def total(counts: list[Count]) -> Count:
-    """The count of a batch from those of its parts: evaluations side by side, and the calls that the whole would have made."""
-    evaluations = torch.cat([count.evaluations for count in counts])
-    most = {name: max(getattr(count, name) for count in counts) for name in ("calls", "vjps", "jvps")}
-    return Count(evaluations, **most)
-
-
-def solution(cell: Cell, store: Store, say: Say = lambda _: None) -> references.Reference:
-    """The reference solution of a cell's samples; of two processes that need it, the second waits for the first's."""
-    model, n, seed = cell.model, cell.config["n"], cell.config["seed"]
+def _solution(cell: Cell, store: Store, say: Say, rows: slice) -> references.Reference:
+    model, n, first, seed = cell.model, rows.stop - rows.start, rows.start, cell.config["seed"]
     with store.claims.hold(
-        f"reference {model.name} {n} {seed}", lambda: say(f"another run makes {model.name}'s reference")
+        f"reference {model.name} {n} {seed} {first}", lambda: say(f"another run makes {model.name}'s reference")
     ):
         denoise = cell.config["denoise"] if cell.config["pass"] == "sample" else None
-        return in_double(cell, lambda: references.solution(model, n, seed, store, say, cell.device, denoise))
+        return in_double(cell, lambda: references.solution(model, n, seed, store, say, cell.device, denoise, first))
 
 
 def in_double(cell: Cell, compute: Callable[[], references.Reference]) -> references.Reference:

@@ -41,14 +41,19 @@ class Reference:
     solution: np.ndarray
     uncertainty: np.ndarray
 
+    @classmethod
+    def joined(cls, parts: list["Reference"]) -> "Reference":
+        """That of blocks of latents, one after another."""
+        return cls(np.concatenate([p.solution for p in parts]), np.concatenate([p.uncertainty for p in parts]))
+
     @property
     def digest(self) -> str:
         return hashlib.sha256(np.ascontiguousarray(self.solution).tobytes()).hexdigest()[:16]
 
 
-def latents(model: Model, n: int, seed: int, dtype: torch.dtype, device: Device = "cpu") -> Tensor:
-    """Starting points at t_max (n, *d) of the samples 0…n−1 of a seed block, rounded to float32 in any dtype."""
-    z = Noise(seed, torch.arange(n), model.shape).latents() * model.process.prior_std
+def latents(model: Model, n: int, seed: int, dtype: torch.dtype, device: Device = "cpu", first: int = 0) -> Tensor:
+    """Starting points at t_max (n, *d) of the samples first…first + n − 1 of a seed, rounded to float32 in any dtype."""
+    z = Noise(seed, torch.arange(first, first + n), model.shape).latents() * model.process.prior_std
     return z.float().to(device, dtype)
 
 
@@ -75,8 +80,9 @@ def solution(
     progress: Progress = lambda _: None,
     device: Device = "cpu",
     denoise: bool | None = None,
+    first: int = 0,
 ) -> Reference:
-    """The reference for the first n latents of a seed block: closed form, committed, from the store, or computed now.
+    """The reference for n latents of a seed from the first on: closed form, committed, from the store, or computed now.
 
     It ends with the final denoise where data is compared with, or as `denoise` says.
     """
@@ -84,12 +90,14 @@ def solution(
     ending = usual if denoise is None else denoise
     if isinstance(model, Gaussian):
         t = torch.tensor([model.process.t_max, model.process.t_min], dtype=torch.float64)
-        x = model.flow_map(latents(model, n, seed, torch.float64), t[0], t[1])
+        x = model.flow_map(latents(model, n, seed, torch.float64, first=first), t[0], t[1])
         return Reference((model.denoise(x, t[1]) if ending else x).numpy(), np.zeros(n))
     what = "solution" if ending == usual else f"solution, {'denoised' if ending else 'at t_min'}"
-    return _kept(
-        model, what, n, seed, store, lambda: compute_solution(model, n, seed, progress, device=device, denoise=ending)
-    )
+
+    def compute() -> Reference:
+        return compute_solution(model, n, seed, progress, device=device, denoise=ending, first=first)
+
+    return _kept(model, what, n, seed, store, compute, first)
 
 
 def log_p(
@@ -110,19 +118,20 @@ def compute_solution(
     steps: int = 120,
     device: Device = "cpu",
     denoise: bool | None = None,
+    first: int = 0,
 ) -> Reference:
     """Both methods from the same latents, in chunks; both end with the final denoise, as `solution` says."""
     p, denoise = model.process, model.data is not None if denoise is None else denoise
-    first, second = [], []
-    chunks = latents(model, n, seed, torch.float64).split(CHUNKS.get(torch.device(device).type, 128))
+    one, two = list[Tensor](), list[Tensor]()
+    chunks = latents(model, n, seed, torch.float64, first=first).split(CHUNKS.get(torch.device(device).type, 128))
     for number, part in enumerate(chunks):
         progress(f"reference of {model.name}: part {number + 1} of {len(chunks)}")
         x = part.to(device)
         ends = torch.tensor([p.t_max, p.t_min], dtype=torch.float64)
-        first.append(solve(model, find("rk45"), ends, x, options={"rtol": 1e-7, "atol": 1e-9}, denoise=denoise).x)
+        one.append(solve(model, find("rk45"), ends, x, options={"rtol": 1e-7, "atol": 1e-9}, denoise=denoise).x)
         fine = make_grid("logsnr", p, steps, p.t_max, p.t_min)
-        second.append(solve(model, find("dpm-solver-3"), fine, x, denoise=denoise).x)
-    a, b = torch.cat(first).cpu(), torch.cat(second).cpu()
+        two.append(solve(model, find("dpm-solver-3"), fine, x, denoise=denoise).x)
+    a, b = torch.cat(one).cpu(), torch.cat(two).cpu()
     return Reference(a.numpy(), rms(a, b))
 
 
@@ -164,15 +173,15 @@ def committed(address: str) -> Path:
 
 
 def _kept(
-    model: Model, what: str, n: int, seed: int, store: Store | None, compute: Callable[[], Reference]
+    model: Model, what: str, n: int, seed: int, store: Store | None, compute: Callable[[], Reference], first: int = 0
 ) -> Reference:
     path = committed(model.name)
-    if seed == 0 and path.is_file():
+    if seed == first == 0 and path.is_file():
         with np.load(path, allow_pickle=False) as file:
             if what in file and str(file["digest"]) == model_digest(model) and len(file[what]) >= n:
                 return Reference(file[what][:n], file[f"{what}_uncertainty"][:n])
     source = fingerprint("scorebench.bench.references", type(model).__module__)
-    key = key_of([what, model.name, model_digest(model), n, seed, source])
+    key = key_of([what, model.name, model_digest(model), n, seed, source, *([first] if first else [])])
     if store is not None and (kept := store.reference(key)) is not None:
         return Reference(kept["solution"], kept["uncertainty"])
     reference = compute()

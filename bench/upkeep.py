@@ -84,13 +84,17 @@ def _merge_facts(into: Store, other: Store) -> None:
 
 
 def prune(store: Store, dry: bool = False) -> list[str]:
-    """Remove cells that no suite lists, strays, leftovers and the cache, or only name them; UsageError while a run works."""
+    """Remove cells that no suite lists, strays, leftovers and the cache, or only name them; UsageError while a run works.
+
+    Blocks of cells that were never finished are leftovers too.
+    """
     with store.alone():
         suites = [_json(store, name) for name in _names(store, "suites", "json")]
         if None in suites:
             raise Damaged(store.root / "suites")
         listed = {key for suite in suites if suite for key in suite["cells"]}
         names = [p.relative_to(store.root).as_posix() for p in (*store.leftovers(), *store.root.glob("cache/*"))]
+        names += _names(store, "parts", "npz")
         names += _strays(store, listed & set(store.keys("cells")))
         for name in names if not dry else ():
             (store.root / name).unlink(missing_ok=True)
