@@ -38,8 +38,7 @@ ABSOLUTE = {
     "recall": 0.02,
 }
 RELATIVE, ERRORS = 0.05, 2.0  # the margin of other measures: a share, or so many standard errors if that is more
-SLOWER, MUCH_SLOWER = 1.10, 1.5
-TIMES = ("cpu_ms", "likelihood_cpu_ms")
+SLOWER = 1.10
 
 Row = dict[Any, Any]  # one of both sides: the columns of the base, and those of the new side with " new"
 
@@ -76,9 +75,13 @@ def cells(base: Side, new: Side) -> Iterator[Finding]:
 
 
 def counts(base: Side, new: Side) -> Iterator[Finding]:
-    """Network calls, products and FLOPs that are not the same; those of adaptive methods within 1 % on another machine."""
+    """Network calls, products and FLOPs that are not the same.
+
+    Those of adaptive methods are compared for the same seeds, and may differ by 1 % on another machine.
+    """
     both = _joined(_cells(base), _cells(new), CELL)
     both = both[(both["status"] == "ok") & (both["status new"] == "ok")]
+    both = both[both["budget"].notna() | (both["seed_block"] == both["seed_block new"])]
     for name in COUNTS:
         was, now = both[name].to_numpy(dtype=float), both[f"{name} new"].to_numpy(dtype=float)
         free = both["budget"].isna() & ~_one_place(both)
@@ -147,34 +150,44 @@ def margin(row: Row, error: float) -> float:
 
 
 def times(base: Side, new: Side) -> Iterator[Finding]:
-    """CPU times on one machine: a warning from 1.1 times on, a regression from 1.5, where the quartiles are apart as well."""
-    both = _joined(base.rows, new.rows, [*ROW, "threads"])
-    both = both[both["metric"].isin(TIMES) & _one_place(both)]
-    for row in both.to_dict("records"):
-        ratio = row["value new"] / row["value"]
-        if ratio > SLOWER and row["low new"] > row["high"]:
-            verdict = "regression" if ratio > MUCH_SLOWER else "warning"
-        elif ratio < 1 / SLOWER and row["high new"] < row["low"]:
+    """Times on one machine, in units of the bare network calls timed in the same rounds: load slows both alike.
+
+    One run of each side only ever warns: `confirmed` says what more of them confirm.
+    """
+    both = _joined(in_calls(base.rows), in_calls(new.rows), [*CELL, "threads"])
+    for row in both[_one_place(both)].to_dict("records"):
+        ratio = row["units new"] / row["units"]
+        if ratio > SLOWER and row["units low new"] > row["units high"]:
+            verdict = "warning"
+        elif ratio < 1 / SLOWER and row["units high new"] < row["units low"]:
             verdict = "improvement"
         else:
             continue
-        yield _found("time", verdict, row, None, row["value"], row["value new"], f"{ratio:.2f} times as long")
+        why = f"{ratio:.2f} times as long, in units of its bare network calls"
+        yield _found("time", verdict, row, None, row["value"], row["value new"], why)
+
+
+def in_calls(rows: pd.DataFrame) -> pd.DataFrame:
+    """The times of cells whose overhead is known, in `units` of their bare network calls, between the overhead's quartiles."""
+    overhead = rows[rows["metric"] == "overhead_ms"][[*CELL, "threads", "value", "low", "high"]]
+    timed = rows[rows["metric"] == "time_ms"].merge(overhead, on=[*CELL, "threads"], suffixes=("", " overhead"))
+    network = timed["value"] - timed["value overhead"]
+    found = {"units": "value overhead", "units low": "low overhead", "units high": "high overhead"}
+    return timed.assign(**{name: 1 + timed[column] / network for name, column in found.items()})
 
 
 def confirmed(found: list[Finding], rounds: list[tuple[Side, Side]]) -> list[Finding]:
-    """Of times found slower, those that every later round of the same cells found slower too; the rest are warnings.
+    """Findings in which the times that every later round of the same cells found slower too are regressions."""
 
-    A slow-down of 1.1 times that was seen in every round is a regression, however small it is against 1.5.
-    """
-    slow = [
-        {(f.model, f.solver, f.budget, f.measure) for f in times(*sides) if f.verdict in ("regression", "warning")}
-        for sides in rounds
-    ]
+    def key(f: Finding) -> tuple[str, str, str, str]:
+        return f.model, f.kind, f.solver, str(f.budget)
+
+    slow = [{key(f) for f in times(*sides) if f.verdict == "warning"} for sides in rounds]
 
     def again(f: Finding) -> Finding:
-        if f.level != "time" or f.verdict not in ("regression", "warning"):
+        if f.level != "time" or f.verdict != "warning":
             return f
-        seen = sum((f.model, f.solver, f.budget, f.measure) in others for others in slow)
+        seen = sum(key(f) in others for others in slow)
         why = f"{f.why}; again in {seen} of {len(slow)} rounds more"
         return replace(f, verdict="regression" if seen == len(slow) else "warning", why=why)
 

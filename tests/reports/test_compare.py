@@ -26,11 +26,14 @@ def side(folder: Path, seed: int = 0, scale: float = 1.0, **changes: object) -> 
                 ("error_median", 1 / budget, 0.002),
                 ("fid", 0.3, 0.03),
                 ("likelihood_error", 0.1, 0.004),
-                ("cpu_ms", 5.0, 0.1),
+                ("time_ms", 5.0, 0.1),
+                ("overhead_ms", 2.0, 0.1),
             ):
                 noise = rng.normal() * half / 1.96 if seed else 0.0
                 value = value * scale + noise
-                kind = {"likelihood_error": "likelihood", "cpu_ms": "time"}.get(metric, "sample")
+                kind = {"likelihood_error": "likelihood", "time_ms": "time", "overhead_ms": "time"}.get(
+                    metric, "sample"
+                )
                 rows.append(
                     {"pass": kind, "model": "exact:gmm", "solver": solver, "budget": budget, "metric": metric}
                     | {"value": value, "low": value - half, "high": value + half, "nfe_mean": budget, "calls": budget}
@@ -94,16 +97,28 @@ def test_pairs_see_what_intervals_cannot(tmp_path: Path) -> None:
 
 def test_times_warn_and_only_what_is_seen_again_is_a_regression(tmp_path: Path) -> None:
     base, slower = side(tmp_path), side(tmp_path)
-    timed = (slower.rows["metric"] == "cpu_ms") & (slower.rows["solver"] == "pc")
-    slower.rows.loc[timed, ["value", "low", "high"]] *= 1.3
+    timed = (slower.rows["pass"] == "time") & (slower.rows["solver"] == "pc")
+    slower.rows.loc[timed, ["value", "low", "high"]] += 1.5  # of 3 in the network
     first = compare(base, slower, ["time"]).findings
-    assert {(f.verdict, f.solver) for f in first} == {("warning", "pc")}
+    assert {(f.verdict, f.solver) for f in first} == {("warning", "pc")} and "1.30 times" in first[0].why
     assert {f.verdict for f in confirmed(first, [(base, slower)] * 2)} == {"regression"}
     assert {f.verdict for f in confirmed(first, [(base, slower), (base, base)])} == {"warning"}
-    slower.rows.loc[timed, ["value", "low", "high"]] *= 1.3
-    assert compare(base, slower, ["time"]).regressed
     slower.rows["machine"] = "there"
     assert compare(base, slower, ["time"]).findings == []
+
+
+def test_load_that_slows_the_network_alike_is_no_finding(tmp_path: Path) -> None:
+    base, loaded = side(tmp_path), side(tmp_path)
+    loaded.rows.loc[loaded.rows["pass"] == "time", ["value", "low", "high"]] *= 2
+    assert compare(base, loaded, ["time"]).findings == []
+
+
+def test_adaptive_counts_are_compared_for_the_same_seeds_alone(tmp_path: Path) -> None:
+    base, other = side(tmp_path), side(tmp_path, nfe_mean=21.0)
+    base.rows["budget"] = other.rows["budget"] = float("nan")
+    assert found(base, other, "counts") == {("counts", "regression", "heun")}
+    other.rows["seed_block"] = 5
+    assert found(base, other, "counts") == set()
 
 
 def test_what_is_missing_is_a_regression_unless_the_new_side_is_a_part(tmp_path: Path) -> None:
