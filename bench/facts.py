@@ -4,6 +4,8 @@ import re
 
 import numpy as np
 
+from scorebench.solvers.aliases import diffusers_of
+
 from .cells import Cell
 from .features import has_data, real_images
 from .fingerprint import fingerprint
@@ -11,7 +13,7 @@ from .likelihood_codes import interpolations
 from .measure import STRIP, Say, solution
 from .placement import on_host
 from .store import Damaged, Json, Store, Unwritable, key_of
-from .suite import Suite
+from .suite import Suite, evaluations_per_call
 
 FACTS = "what reports need"  # the claim of who writes it
 
@@ -33,10 +35,12 @@ def write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool) ->
             "digest": cell.config["model_digest"],
             "data": cell.model.data,
             "features": cell.extractor.name,
+            "evaluations_per_call": evaluations_per_call(cell.model),
         }
         for cell in cells
     }
-    for name, new in (("solvers", {c.info.id: c.info.facts() for c in cells}), ("models", models)):
+    solvers = {c.info.id: c.info.facts() | {"diffusers": diffusers_of(c.info)} for c in cells}
+    for name, new in (("solvers", solvers), ("models", models)):
         old = _kept(store, f"{name}.json").get(name, {})
         _write(store, f"{name}.json", {name: {**old, **new}})
 

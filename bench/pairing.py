@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf
 from statistics import NormalDist
 from typing import Any
@@ -40,11 +41,17 @@ class Paired:
 
 def by_sample(errors: np.ndarray, statistic: Statistic) -> Paired:
     """Entries whose value is a statistic of per-sample errors (k, n): medians, means."""
-    generator, n = np.random.default_rng(0), errors.shape[1]
-    blocks = (generator.integers(n, size=(BLOCK, n)) for _ in range(RESAMPLES // BLOCK))
-    draws = np.concatenate([statistic(errors[:, block], axis=-1) for block in blocks], axis=1)
+    return Paired(np.stack([_spread(row.tobytes(), statistic) for row in errors.astype(float)]))
+
+
+@lru_cache(maxsize=1024)  # an entry competes at many budgets, and its resamples are the same at all
+def _spread(errors: bytes, statistic: Statistic) -> np.ndarray:
+    """The deviations (RESAMPLES,) of one entry's statistic; `errors` are the bytes of (n,) doubles."""
+    row, generator = np.frombuffer(errors), np.random.default_rng(0)
+    blocks = (generator.integers(len(row), size=(BLOCK, len(row))) for _ in range(RESAMPLES // BLOCK))
+    draws = np.concatenate([statistic(row[block], axis=-1) for block in blocks])
     with np.errstate(invalid="ignore"):
-        return Paired((draws - draws.mean(axis=1, keepdims=True)) / np.sqrt(RESAMPLES - 1))
+        return np.asarray((draws - draws.mean()) / np.sqrt(RESAMPLES - 1))
 
 
 def by_group(without: np.ndarray) -> Paired:

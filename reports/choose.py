@@ -10,7 +10,7 @@ import pandas as pd
 
 from scorebench.reference_models.errors import UsageError, unknown
 
-from .results import Results
+from .results import Arrays, Results
 from .verdicts import TIMES, Contest, most_accurate, with_time
 from .wording import count, names, number, with_interval
 
@@ -82,18 +82,22 @@ def choose(results: Results, question: Question) -> Answer:
     Of each solver on each grid the best cell within the limit competes; to reach a quality, its cheapest, whose interval lies
     below it, and the fewest calls win, the smaller value among equally many.
     """
-    measure, field, rows = measured(results, question)
+    return answer(question, results.arrays, *measured(results, question))
+
+
+def answer(question: Question, arrays: dict[str, Arrays], measure: str, field: str, rows: pd.DataFrame) -> Answer:
+    """As `choose`, of the rows that `measured` found for the question; other amounts may be asked of the same rows."""
     fits, cost = fitting(rows, question), "ms" if question.limit == "ms" else "nfe_mean"
     if fits.empty:
         verb = "reaches" if question.limit == "quality" else "fits"
         raise UsageError(f"{question.model}: nothing {verb} {question.text}; {nearest(rows, question)}")
-    contest = Contest(fits, results.arrays, question.amount, question.limit)
+    contest = Contest(fits, arrays, question.amount, question.limit)
     ranked = contest.ranked
     if ranked.empty:
         raise UsageError(f"{question.model}: all that fits is nearer to the data than other real data: memorisation?")
     if question.limit == "quality":
         ranked = ranked.sort_values([cost, "value"], kind="stable").reset_index(drop=True)
-        contest = Contest(ranked, results.arrays, question.amount, question.limit)
+        contest = Contest(ranked, arrays, question.amount, question.limit)
     level = contest.against(0, len(ranked) - 1)
     equal = ranked[cost] <= ranked[cost][0] if question.limit == "quality" else pd.Series(True, ranked.index)
     standings = ["best"] + ["tie" if v == 0 and e else "worse" for v, e in zip(level[1:], equal[1:], strict=True)]

@@ -10,12 +10,14 @@ import pytest
 from scorebench.bench import configurations
 from scorebench.bench.halving import FIRST, candidates, halve, seconds_of
 from scorebench.bench.runner import run_suite
+from scorebench.bench.snippets import scheduler_by_facts
 from scorebench.bench.store import Store
 from scorebench.bench.suite import Suite
 from scorebench.cli import main
 from scorebench.reference_models.errors import UsageError
 from scorebench.reports.choose import Answer, Question, choose
 from scorebench.reports.results import load
+from scorebench.solvers.aliases import diffusers_of
 from scorebench.solvers.facts import SOLVERS
 
 
@@ -138,6 +140,16 @@ def test_the_scheduler_to_paste_is_made_from_any_configuration() -> None:
         assert solver == "ddim" or scheduler.config.use_karras_sigmas
     with pytest.raises(UsageError, match="no scheduler of diffusers is deis-tab3"):
         configurations.as_diffusers("digits-vp", "deis-tab3", {}, "time_quadratic", 10)
+
+
+@pytest.mark.parametrize(("solver", "grid"), [("dpmpp-2m", "karras"), ("heun", "karras"), ("unipc-2", "logsnr")])
+def test_the_facts_of_a_store_give_the_same_scheduler(solver: str, grid: str) -> None:
+    facts = SOLVERS[solver].facts() | {"diffusers": diffusers_of(SOLVERS[solver])}
+    model = {"data": "digits", "evaluations_per_call": 1}
+    written = configurations.as_diffusers("digits-vp", solver, {}, grid, 10)
+    assert scheduler_by_facts(model, facts, {}, grid, 10) == written
+    assert scheduler_by_facts(model, facts, {"eta": 0.5}, grid, 10) == ""
+    assert scheduler_by_facts(model, SOLVERS[solver].facts(), {}, grid, 10) == ""
 
 
 def test_halving_keeps_the_better_quarter_on_four_times_as_many_samples(
