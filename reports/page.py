@@ -9,16 +9,15 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import attribution, likelihood, tables
+from . import attribution, chooser, likelihood, tables
 from .captions import suspicion
+from .chooser import heading
 from .figures import Picture
 from .results import TIMED, Results
 from .verdicts import HEADLINE, TIMES, Verdict
 from .wording import count, interval, number, slug, with_interval
 
-HEADINGS = {
-    "error_median": "Median error", "likelihood_error": "Likelihood error", "round_trip_error": "Round-trip error"
-}  # fmt: skip
+TEMPLATES = Path(__file__).with_name("templates")
 PASSES = {
     "sample": "Sampling", "likelihood": "Likelihood", "round-trip": "Round trips", "time": "Time",
     "likelihood-time": "Time of likelihoods",
@@ -61,15 +60,10 @@ def principal(results: Results, calls: Sequence[Verdict]) -> list[Verdict]:
     return [v for v in calls if fields[v.model, v.measure] == v.field]
 
 
-def heading(measure: str) -> str:
-    return HEADINGS.get(measure) or measure.replace("fid[", "FID[")
-
-
 def html(report: Report) -> str:
     """The page."""
-    folder = Path(__file__).with_name("templates")
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -90,7 +84,10 @@ def html(report: Report) -> str:
 def context(report: Report) -> dict[str, Any]:
     """What the template reads."""
     results = report.results
+    answers = chooser.data(results)
     return {
+        "script": TEMPLATES.joinpath("chooser.js").read_text(),
+        "chooser": chooser.script(answers) if answers["models"] else "",
         "suites": [suite["name"] for suite in results.suites],
         "run": provenance(results),
         "missing": results.missing,
