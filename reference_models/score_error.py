@@ -9,6 +9,7 @@ log p stay the exact model's: what a sampler makes of the wrong score is compare
 """
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -85,9 +86,12 @@ class WrongScore:
 
     @cached_property
     def sizes(self) -> Sizes:
-        """Measured when first needed, which takes seconds at image scale: a suite is planned without."""
-        with torch.inference_mode(False), torch.no_grad():
-            return _sizes(self.model, self.field)
+        """Measured when first needed, which takes seconds at image scale: a suite is planned without.
+
+        In a thread of its own, so that no transform or mode at work in this one, as vmap, takes part.
+        """
+        with ThreadPoolExecutor(1) as alone:
+            return alone.submit(_sizes, self.model, self.field).result()
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
         """D − (σ/α) ρ (δ n + β b), for x (b, *d)."""

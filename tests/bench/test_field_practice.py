@@ -44,10 +44,11 @@ def without_torchdiffeq(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_deterministic_solver_is_in_the_suite_and_no_other() -> None:
-    suite = load_suite("likelihood")
+    cells = plan(load_suite("likelihood"))
     registered = {id for id, info in SOLVERS.items() if info.kind == "ode"}
-    assert {entry.resolved().id for entry in suite.solvers} == registered | set(PEERS)
-    assert {cell.config["pass"] for cell in plan(suite)} == {"likelihood", "round-trip", "likelihood-time"}
+    assert {cell.info.id for cell in cells} == registered | set(PEERS)
+    assert {cell.config["kind"] for cell in cells} == {"ode"}
+    assert {cell.config["pass"] for cell in cells} == {"likelihood", "round-trip", "likelihood-time"}
 
 
 def test_passes_of_the_suite(tmp_path: Path, without_torchdiffeq: None) -> None:
