@@ -38,6 +38,7 @@ class Picture:
     caption: str
     alt: str
     png: bytes
+    explored: bool = False  # whether an interactive plot shows the same
 
 
 def all_pictures(results: Results, calls: Sequence[Verdict], times: Sequence[Verdict]) -> list[Picture]:
@@ -120,7 +121,7 @@ def against_calls(results: Results, rows: pd.DataFrame, verdicts: Sequence[Verdi
     caption = captions.of_calls(verdicts, metric)
     if metric == "likelihood_error":
         caption += " " + likelihood.sentence(rows, "nfe_mean")
-    return Picture(model, f"{name}.png", title, caption, alt(rows, title), image)
+    return Picture(model, f"{name}.png", title, caption, alt(rows, title), image, explored=True)
 
 
 def against_time(joined: pd.DataFrame, field: str, verdicts: Sequence[Verdict]) -> Picture:
@@ -133,7 +134,7 @@ def against_time(joined: pd.DataFrame, field: str, verdicts: Sequence[Verdict]) 
     if metric == "likelihood_error":
         caption += " " + likelihood.sentence(joined, "ms")
     name = "error" if metric == "error_median" else QUALITY[metric][0]
-    return Picture(model, f"{name}-ms-{slug(model)}.png", title, caption, alt(joined, title), image)
+    return Picture(model, f"{name}-ms-{slug(model)}.png", title, caption, alt(joined, title), image, explored=True)
 
 
 def leaders(rows: pd.DataFrame, x: str, verdicts: Sequence[Verdict]) -> set[str]:

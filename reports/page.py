@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import attribution, chooser, likelihood, tables
+from . import attribution, chooser, explore, likelihood, tables
 from .captions import suspicion
 from .chooser import heading
 from .figures import Picture
@@ -84,8 +84,12 @@ def html(report: Report) -> str:
 def context(report: Report) -> dict[str, Any]:
     """What the template reads."""
     results = report.results
-    answers = chooser.data(results)
+    answers, panels = chooser.data(results), explore.data(results)
     return {
+        "explored": panels,
+        "points": chooser.script(panels),
+        "plotly": explore.bundle() if panels else "",
+        "explore_script": TEMPLATES.joinpath("explore.js").read_text(),
         "script": TEMPLATES.joinpath("chooser.js").read_text(),
         "chooser": chooser.script(answers) if answers["models"] else "",
         "suites": [suite["name"] for suite in results.suites],

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from scorebench.bench.configurations import as_python, as_toml
+from scorebench.reference_models.errors import UsageError
+from scorebench.reports import explore
 from scorebench.reports.choose import Answer, Question, choose
 from scorebench.reports.page import Report, html
 from scorebench.reports.report import write_report
@@ -118,6 +120,37 @@ def test_the_configuration_is_that_of_the_command(shown: tuple[Any, list[str]], 
     assert page.locator("#choose-copied").inner_text()
 
 
+def test_axes_switch_and_a_click_on_the_legend_hides(shown: tuple[Any, list[str]]) -> None:
+    page, wrong = shown
+    section = page.locator('.explore[data-model="digits-vp"]')
+    section.scroll_into_view_if_needed()
+    section.locator(".legendtoggle").first.wait_for(state="attached")
+    quality, cost = section.locator("select").nth(0), section.locator("select").nth(1)
+    axes = []
+    for value in ("nfe", "ms"):
+        cost.select_option(value)
+        axes.append(section.locator(".xtitle").text_content())
+    assert axes == ["network calls per sample (NFE)", "milliseconds a batch"]
+    quality.select_option(label="FID[digits-cnn]")
+    assert "Fréchet distance" in section.locator(".ytitle").text_content()
+    hidden = "e => e.data[0].visible === 'legendonly'"
+    assert not section.locator(".plot").evaluate(hidden)
+    section.locator(".legendtoggle").first.click()
+    page.wait_for_timeout(600)  # a second click within 300 ms would show this line alone
+    assert section.locator(".plot").evaluate(hidden)
+    assert wrong == []
+
+
+def test_the_committed_bundle_is_the_one_whose_digest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Licensed under the MIT license" in explore.bundle()[:200] and "</script" not in explore.bundle()
+    for name in (explore.BUNDLE, f"{explore.BUNDLE}.sha256"):
+        (tmp_path / name).write_bytes((explore.VENDOR / name).read_bytes())
+    (tmp_path / explore.BUNDLE).write_text("changed")
+    monkeypatch.setattr(explore, "VENDOR", tmp_path)
+    with pytest.raises(UsageError, match="digest"):
+        explore.bundle()
+
+
 def test_hostile_names_are_shown_and_never_run(browser: Any, build: Any) -> None:
     made, generator = build(), np.random.default_rng(0)
     for budget in (5, 10):
@@ -132,5 +165,9 @@ def test_hostile_names_are_shown_and_never_run(browser: Any, build: Any) -> None
     assert HOSTILE in page.locator("#choose-rows").inner_text()
     for form in ("python", "toml", "diffusers"):
         page.locator(f"#choose-forms [value={form}]").click()
-    assert page.locator("img[src=x]").count() == 0
+    page.locator(".explore").scroll_into_view_if_needed()
+    page.locator(".legendtoggle").first.wait_for(state="attached")
+    assert HOSTILE in page.locator(".explore .legend").text_content()
+    assert page.locator("img[src=x]").count() == 0 and wrong == []
+    assert page.title().startswith("Diffusion samplers compared")
     page.close()

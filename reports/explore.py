@@ -1,0 +1,102 @@
+"""What the interactive plots show: each measure of each model against every cost that was measured."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from scorebench.reference_models.errors import UsageError
+
+from .chooser import heading
+from .figures import QUALITY
+from .results import TIMED, Results
+from .style import colour, is_peer, marker
+from .wording import count, number, with_interval
+
+Json = dict[str, Any]
+VENDOR = Path(__file__).with_name("vendor")
+BUNDLE = "plotly-basic-4.1.1.min.js"
+COSTS = {
+    "nfe": "network calls per sample (NFE)", "flops": "FLOPs per sample", "ms": "milliseconds a batch",
+    "ratio": "time by its anchor's",
+}  # fmt: skip
+SYMBOLS = {
+    "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "h": "hexagon",
+    "*": "star", "X": "x", "p": "pentagon",
+}  # fmt: skip
+SAME = ["solver", "options", "grid", "budget"]
+
+
+def bundle() -> str:
+    """The text of plotly's basic bundle; UsageError where it is not the file that was committed."""
+    raw, digest = (VENDOR / BUNDLE).read_bytes(), (VENDOR / f"{BUNDLE}.sha256").read_text().split()[0]
+    if hashlib.sha256(raw).hexdigest() != digest:
+        raise UsageError(f"{VENDOR / BUNDLE} is not the file whose digest stands beside it: install scorebench again")
+    return raw.decode()
+
+
+def data(results: Results) -> dict[str, list[Json]]:
+    """By model the panels, one a measure; where a distance has a floor one more, what it exceeds it by."""
+    panels: dict[str, list[Json]] = {}
+    for metric, (_, words) in QUALITY.items():
+        for model, measure, field, rows in results.principal(metric):
+            mine = panels.setdefault(model, [])
+            rows = with_costs(results, model, metric, rows)
+            failed = failures(results, model, field, str(rows["pass"].iloc[0]))
+            floor = rows["floor"].dropna()
+            edge = float(floor.iloc[0]) if len(floor) else None
+            mine.append(panel(heading(measure), words, rows, failed, edge))
+            if edge is not None:
+                over = rows.assign(**{name: rows[name] - rows["floor"] for name in ("value", "low", "high")})
+                mine.append(panel(f"{heading(measure)} above its floor", words, over, failed, None))
+    return panels
+
+
+def with_costs(results: Results, model: str, metric: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the columns of COSTS, NaN where one was not measured."""
+    prefix = "likelihood_" if metric == "likelihood_error" else ""
+    rows = rows.assign(nfe=rows["nfe_mean"], flops=pd.to_numeric(rows["flops"]))
+    for name, timed in (("ms", "likelihood_ms" if prefix else "time_ms"), ("ratio", f"{prefix}time_ratio")):
+        found = [r for m, _, _, r in results.principal(timed) if m == model]
+        times = found[0][[*SAME, "value"]].rename(columns={"value": name}) if found else None
+        rows = rows.assign(**{name: np.nan}) if times is None else rows.merge(times, on=SAME, how="left")
+    return rows
+
+
+def panel(title: str, words: str, rows: pd.DataFrame, failed: list[Json], floor: float | None) -> Json:
+    """One measure: its lines in the order of their best value."""
+    finite = rows[np.isfinite(rows["value"])]
+    order = finite.groupby("label")["value"].min().sort_values().index
+    costs = {name: text for name, text in COSTS.items() if np.isfinite(finite[name]).any()}
+    lines = [line(label, finite[finite["label"] == label].sort_values("nfe"), costs) for label in order]
+    return {"title": title, "words": words, "costs": costs, "lines": lines, "failed": failed, "floor": floor}
+
+
+def line(label: str, rows: pd.DataFrame, costs: Json) -> Json:
+    """One solver: its look, its costs and values, and the text of each point."""
+    solver = str(rows["solver"].iloc[0])
+    numbers = {
+        name: [None if not np.isfinite(v) else float(f"{v:.6g}") for v in rows[name]] for name in (*costs, "value")
+    }
+    return {
+        "label": label, "colour": colour(solver), "symbol": SYMBOLS[marker(solver)],
+        "dash": "dot" if is_peer(solver) else "dash" if rows["kind"].iloc[0] == "sde" else "solid",
+        "text": [point(row) for row in rows.to_dict("records")], **numbers,
+    }  # fmt: skip
+
+
+def point(row: dict[Any, Any]) -> str:
+    """Where and with what a point was measured."""
+    options = "" if row["options"] == "{}" else f", {row['options']}"
+    spent = f"{count(row['nfe'])} calls" + (f", {number(row['ms'])} ms" if np.isfinite(row["ms"]) else "")
+    return f"{row['solver']} on {row['grid']}{options}: {spent}, {with_interval(row['value'], row['low'], row['high'])}"
+
+
+def failures(results: Results, model: str, field: str, kind: str) -> list[Json]:
+    """The cells that failed, by label, with the budgets where they did."""
+    cells = results.frame.drop_duplicates("cell")
+    same = (cells["model"] == model) & (cells["pass"] == kind) & (cells["field"] == field) & ~cells["pass"].isin(TIMED)
+    failed = cells[same & (cells["status"] == "failed") & cells["budget"].notna()]
+    return [{"label": str(label), "nfe": rows["budget"].tolist()} for label, rows in failed.groupby("label")]

@@ -1,0 +1,82 @@
+// Interactive plots: the costs and measures of one model, drawn when they come into sight.
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("explore-data").textContent);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const plain = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
+  const element = (tag, parent, text) => {
+    const made = parent.appendChild(document.createElement(tag));
+    made.textContent = text || "";
+    return made;
+  };
+
+  function front(lines, cost) {
+    const points = lines.flatMap((line) => line[cost].map((x, n) => [x, line.value[n]])).filter(([x, y]) => x && y > 0);
+    points.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+    let best = Infinity;
+    return points.filter(([, y]) => y < best && (best = y, true));
+  }
+  function traces(panel, cost, ink) {
+    const found = panel.lines.map((line) => ({
+      name: plain(line.label), x: line[cost], y: line.value.map((y) => y > 0 ? y : null), text: line.text.map(plain),
+      hovertemplate: "%{text}<extra></extra>", mode: "lines+markers", connectgaps: true,
+      line: { color: line.colour === "#000000" ? ink : line.colour, width: 1.6, dash: line.dash },
+      marker: { symbol: line.symbol, size: 7 },
+    }));
+    const best = front(panel.lines, cost);
+    found.push({ name: "Pareto front", x: best.map((p) => p[0]), y: best.map((p) => p[1]), mode: "lines", hoverinfo: "skip",
+      line: { shape: "hv", color: ink, width: 5 }, opacity: 0.25 });
+    const top = Math.max(...panel.lines.flatMap((line) => line.value));
+    if (cost === "nfe") for (const failed of panel.failed) found.push({
+      name: plain(failed.label) + " failed", x: failed.nfe, y: failed.nfe.map(() => top * 1.3), mode: "markers",
+      marker: { symbol: "x-thin", size: 10, color: ink, line: { width: 2, color: ink } }, hovertemplate: "%{x} calls: failed",
+    });
+    return found;
+  }
+  function ticks(values) {  // 1-2-5 where they span little, else powers of ten
+    const known = values.filter((v) => v > 0), low = Math.min(...known), high = Math.max(...known), found = [];
+    const steps = high / low < 2000 ? [1, 2, 5] : [1];
+    for (let k = Math.floor(Math.log10(low)) - 1; k <= Math.log10(high) + 1; k++) for (const step of steps) found.push(Number(step + "e" + k));
+    return { tickvals: found, ticktext: found.map((v) => v >= 1e-4 && v < 1e5 ? String(v) : v.toExponential()) };
+  }
+  function draw(box) {
+    const { panels, quality, cost, plot } = box, panel = panels[quality.value];
+    const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink").trim();
+    const grid = style.getPropertyValue("--line").trim(), narrow = plot.clientWidth < 600;
+    const axis = (title, key) => ({ type: "log", title: { text: plain(title), font: { size: narrow ? 10 : 13 } }, gridcolor: grid,
+      zeroline: false, ...ticks(panel.lines.flatMap((line) => line[key])) });
+    const floor = panel.floor > 0 ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: panel.floor, y1: panel.floor,
+      line: { color: ink, width: 1.5, dash: "dash" }, label: { text: "real against real data", textposition: "end" } }] : [];
+    const layout = {
+      height: narrow ? 820 : 500, margin: { l: 64, r: 10, t: 40, b: 50 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
+      font: { color: ink, family: "system-ui, sans-serif", size: 12 }, xaxis: axis(panel.costs[cost.value], cost.value), yaxis: axis(panel.words, "value"),
+      legend: narrow ? { orientation: "h", y: -0.22 } : {}, shapes: floor, hoverlabel: { align: "left" }, uirevision: quality.value,
+    };
+    Plotly.react(plot, traces(panel, cost.value, ink), layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
+  }
+  function build(section) {
+    const panels = data[section.dataset.model], controls = element("div", section);
+    controls.className = "controls";
+    const pick = (text) => element("select", element("label", controls, text + " "));
+    const quality = pick("Quality"), cost = pick("Cost");
+    panels.forEach((panel, n) => { element("option", quality, panel.title).value = n; });
+    const plot = element("div", section), box = { panels, quality, cost, plot };
+    plot.className = "plot";
+    const refill = () => {
+      const before = cost.value, costs = panels[quality.value].costs;
+      cost.replaceChildren();
+      for (const key in costs) element("option", cost, costs[key]).value = key;
+      if (before in costs) cost.value = before;
+      draw(box);
+    };
+    quality.addEventListener("change", refill);
+    cost.addEventListener("change", () => draw(box));
+    dark.addEventListener("change", () => draw(box));
+    refill();
+  }
+  const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
+    if (entry.isIntersecting) { seen.unobserve(entry.target); build(entry.target); }
+  }), { rootMargin: "400px" });
+  for (const section of document.querySelectorAll(".explore")) { section.hidden = false; seen.observe(section); }
+  document.documentElement.classList.add("explored");
+})();
