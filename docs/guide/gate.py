@@ -116,7 +116,8 @@ scorebench compare build/guide-gate/base build/guide-gate/new --out build/guide-
 )
 
 # %% [markdown]
-# The exit code is 1: something became worse. The levels, from exact to noisy:
+# The exit code is 1: something became worse. Errors grew, and likelihoods cost nearly twice the calls: their integral needs the
+# network where a step begins, and no longer finds it there. The levels, from exact to noisy:
 #
 # - **cells**: what was measured is still measured, and still works;
 # - **counts**: network calls, Jacobian products and FLOPs are equal;
@@ -195,5 +196,5 @@ assert values == sorted(values, reverse=True)
 assert all(choice.nfe <= calls for calls, choices in answers.items() for choice in choices)
 for calls in (10, 20):
     assert np.isclose(answers[calls][0].value, errors.query(f"nfe_max <= {calls}")["value"].min())
-assert comparison["regressed"] and ("golden", "regression") in found and ("counts", "regression") not in found
+assert comparison["regressed"] and {("golden", "regression"), ("counts", "regression")} <= found
 assert Path("build/guide-gate/base.csv").read_text().startswith("# 2") and len(rows) > 100
