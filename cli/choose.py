@@ -104,7 +104,7 @@ def _print(answer: "Answer", explain: bool) -> None:
         table.add_row(*told, number(c.ms), with_interval(c.value, c.low, c.high))
     console.print(table)
     if len(answer.choices) > SHOWN:
-        console.print(f"and {len(answer.choices) - SHOWN} more, all worse or tied below")
+        console.print(f"and {len(answer.choices) - SHOWN} more")
     for reason in answer.why if explain else []:
         console.print(reason, soft_wrap=True)
     console.print(f"measured with {answer.field}", soft_wrap=True)

@@ -13,6 +13,7 @@ from .chooser import heading
 from .figures import QUALITY
 from .results import TIMED, Results
 from .style import colour, is_peer, marker
+from .verdicts import DISTANCES
 from .wording import count, number, with_interval
 
 Json = dict[str, Any]
@@ -47,8 +48,10 @@ def data(results: Results) -> dict[str, list[Json]]:
             failed = failures(results, model, field, str(rows["pass"].iloc[0]))
             floor = rows["floor"].dropna()
             edge = float(floor.iloc[0]) if len(floor) else None
-            mine.append(panel(heading(measure), words, rows, failed, edge))
-            if edge is not None:
+            distance = metric in DISTANCES
+            told = {"floor_is": "real against real data" if distance else "uncertainty of the reference"}
+            mine.append(panel(heading(measure), words, rows, failed, edge) | told)
+            if edge is not None and distance:
                 over = rows.assign(**{name: rows[name] - rows["floor"] for name in ("value", "low", "high")})
                 mine.append(panel(f"{heading(measure)} above its floor", words, over, failed, None))
     return panels
