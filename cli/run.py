@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from .listing import solver_rows
 from .shared import DEFAULT_STORE, PluginOption, StoreOption, app, console, load_solvers, print_facts, progress_bar
 
 # ruff: noqa: B006  (typer reads the defaults; nothing mutates them)
@@ -98,16 +99,14 @@ def solvers(
     id: Annotated[str | None, typer.Argument(help="One solver, by id or alias.")] = None, plugin: PluginOption = []
 ) -> None:
     """List the solvers, or tell all about one."""
-    load_solvers(plugin)
-    from scorebench.solvers.aliases import cost_rule, describe
-    from scorebench.solvers.facts import SOLVERS
-    from scorebench.solvers.registry import find
-
     if id is not None:
+        load_solvers(plugin)
+        from scorebench.solvers.aliases import describe
+        from scorebench.solvers.registry import find
+
         print_facts(describe(find(id)))
         return
     table = Table("solver", "kind", "order", "self-started", "cost", "grid", "published")
-    for info in SOLVERS.values():
-        cells = (info.kind, info.order, info.self_started, cost_rule(info), info.grid, info.reference.authors)
-        table.add_row(info.id, *("–" if cell is None else str(cell) for cell in cells))
+    for row in solver_rows(plugin):
+        table.add_row(*row)
     console.print(table)

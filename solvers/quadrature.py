@@ -4,7 +4,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from .multistep import gauss, lagrange
@@ -18,6 +17,8 @@ def weights(s: Tensor, rule: Rule, order: int) -> Tensor:
     spline: the cubic spline through all nodes, of order 4 whatever the solver's. polynomial: on each step the polynomial of
     degree `order` through that step's end and the nodes before it, as an Adams–Moulton method of that many steps has it.
     """
+    from scipy.interpolate import CubicSpline  # which takes half a second to import
+
     nodes = s.numpy()
     if rule == "spline":
         return torch.from_numpy(np.asarray(CubicSpline(nodes, np.eye(len(nodes))).integrate(nodes[0], nodes[-1])))

@@ -1,7 +1,6 @@
 """Closed-form time grids: n + 1 times from t = high down to t = low, which both belong to the grid. float64, on the host."""
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 from scorebench.reference_models.discrete import DiscreteVP
@@ -99,6 +98,8 @@ def shift(process: Process, high: Tensor, low: Tensor, steps: int, *, shift: flo
 
 def quantiles(alpha: float, beta: float, steps: int) -> Tensor:
     """Quantiles of a Beta distribution (steps + 1,) from 1 down to 0."""
+    from scipy.special import betaincinv  # which takes a third of a second to import
+
     levels = between(torch.tensor(1.0, dtype=torch.float64), torch.tensor(0.0), steps)
     return torch.from_numpy(betaincinv(alpha, beta, levels.numpy()))
 

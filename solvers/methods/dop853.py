@@ -1,8 +1,8 @@
 """The eighth-order method of Dormand and Prince with scipy's coefficients, and error control per sample."""
 
 from collections.abc import Iterator
+from functools import cache
 
-import scipy.integrate
 import torch
 from torch import Tensor
 
@@ -11,20 +11,23 @@ from ..problem import Problem
 from .rk45 import Pair, adaptive
 from .runge_kutta import Tableau
 
-SCIPY = scipy.integrate.DOP853
-TABLEAU = Tableau(
-    a=tuple(tuple(row[:i]) for i, row in enumerate(SCIPY.A.tolist())),
-    b=tuple(SCIPY.B.tolist()),
-    c=tuple(SCIPY.C.tolist()),
-)
-
 
 def blend(five: Tensor, three: Tensor) -> Tensor:
     """One number of the norms (b,) of the fifth- and third-order estimates: ‖e₅‖² / √(‖e₅‖² + 0.01 ‖e₃‖²), of order 8."""
     return five**2 / torch.sqrt(five**2 + 0.01 * three**2).clamp_min(1e-300)
 
 
-PAIR = Pair(TABLEAU, (tuple(SCIPY.E5.tolist()), tuple(SCIPY.E3.tolist())), 8, blend)
+@cache
+def pair() -> Pair:
+    """scipy's tableau and both its error estimates; imported when asked for, as it takes half a second."""
+    from scipy.integrate import DOP853
+
+    tableau = Tableau(
+        a=tuple(tuple(row[:i]) for i, row in enumerate(DOP853.A.tolist())),
+        b=tuple(DOP853.B.tolist()),
+        c=tuple(DOP853.C.tolist()),
+    )
+    return Pair(tableau, (tuple(DOP853.E5.tolist()), tuple(DOP853.E3.tolist())), 8, blend)
 
 
 @solver(
@@ -46,4 +49,4 @@ def dop853(problem: Problem, x: Tensor, grid: Tensor, *, rtol: float = 1e-3, ato
     Twelve calls a step and one to begin the next. scipy gives the coefficients and not the loop: its integrator would
     make the network's calls one sample at a time.
     """
-    return adaptive(problem, x, grid, PAIR, rtol, atol)
+    return adaptive(problem, x, grid, pair(), rtol, atol)

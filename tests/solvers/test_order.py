@@ -12,8 +12,7 @@ from torch import Tensor
 
 from scorebench.bench.certificates.orders import observe
 from scorebench.solvers.facts import SOLVERS
-from scorebench.solvers.methods.dop853 import PAIR as EIGHTH
-from scorebench.solvers.methods.dop853 import TABLEAU as DOP853
+from scorebench.solvers.methods.dop853 import pair as eighth
 from scorebench.solvers.methods.rk45 import DORMAND_PRINCE, RK23, RK45, Pair
 from scorebench.solvers.methods.runge_kutta import BOGACKI_SHAMPINE, CLASSICAL, EULER, HEUN, MIDPOINT, Tableau
 from scorebench.solvers.registry import find
@@ -89,7 +88,7 @@ def defect(tableau: Tableau, order: int) -> float:
         (BOGACKI_SHAMPINE, 3),
         (CLASSICAL, 4),
         (DORMAND_PRINCE, 5),
-        (DOP853, 8),
+        (eighth().tableau, 8),
     ],
 )
 def test_tableaux_satisfy_their_order_conditions(tableau: Tableau, order: int) -> None:
@@ -99,7 +98,7 @@ def test_tableaux_satisfy_their_order_conditions(tableau: Tableau, order: int) -
     assert defect(tableau, order + 1) > 1e-6
 
 
-@pytest.mark.parametrize(("pair", "orders"), [(RK45, [4]), (RK23, [2]), (EIGHTH, [5, 3])])
+@pytest.mark.parametrize(("pair", "orders"), [(RK45, [4]), (RK23, [2]), (eighth(), [5, 3])])
 def test_error_estimates_are_differences_of_two_orders(pair: Pair, orders: list[int]) -> None:
     """b − b̂ vanishes on the trees of the lower order and on no larger ones; the last stage of b is the slope at the end."""
     whole = Tableau((*pair.tableau.a, pair.tableau.b), (*pair.tableau.b, 0.0), (*pair.tableau.c, 1.0))
