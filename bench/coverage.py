@@ -182,7 +182,7 @@ def error_difference(world: World) -> Judged:
     both = np.stack([world.errors["ddim"], world.errors["exp-ab2"]], 1)  # (r + SETS, 2, N)
     own, pool = both[: world.replications], both[world.replications :].transpose(1, 0, 2).reshape(2, -1)
     truth = float(np.subtract(*np.median(pool, axis=1)))
-    judges = [pairing.by_sample(errors, np.median) for errors in own]
+    judges = [pairing.by_sample(errors, pairing.median) for errors in own]
     return differences("error_median, ddim − exp-ab2, paired", truth, np.median(own, axis=2), judges)
 
 

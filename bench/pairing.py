@@ -3,18 +3,18 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from math import inf
+from math import ceil, inf, sqrt
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 from scipy import stats
+from scipy.spatial import distance
 
 from .jackknife import GROUPS
 
-RESAMPLES, BLOCK = 1000, 50
+RESAMPLES, BLOCK = 1000, 200
 LEVEL = 0.05
-Statistic = Callable[..., Any]
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]  # of ascending values and of how often each is drawn
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,24 @@ class Paired:
 
     def critical(self, comparisons: int) -> float:
         """How many standard errors a difference must have to count, among so many comparisons (Bonferroni)."""
-        return float(stats.t.ppf(1 - LEVEL / 2 / max(comparisons, 1), self.freedom))
+        return _critical(comparisons, self.freedom)
 
     def verdicts(self, values: np.ndarray, one: int, comparisons: int) -> np.ndarray:
         """+1 where entry `one` wins, its value (k,) being smaller beyond doubt, −1 where it loses, and 0 for ties; (k,)."""
         difference, half = values - values[one], self.critical(comparisons) * self.deviation(one)
         return np.asarray((difference > half).astype(int) - (difference < -half).astype(int))
+
+    def duels(self, values: np.ndarray) -> np.ndarray:
+        """`verdicts` of each entry against all others (k, k), corrected for the number of pairs."""
+        k = len(values)
+        difference = values - values[:, None]
+        half = self.critical(k * (k - 1) // 2) * distance.cdist(self.spread, self.spread)
+        return np.asarray((difference > half).astype(int) - (difference < -half).astype(int))
+
+
+@lru_cache(maxsize=1024)
+def _critical(comparisons: int, freedom: float) -> float:
+    return float(stats.t.ppf(1 - LEVEL / 2 / max(comparisons, 1), freedom))
 
 
 def by_sample(errors: np.ndarray, statistic: Statistic) -> Paired:
@@ -44,14 +56,40 @@ def by_sample(errors: np.ndarray, statistic: Statistic) -> Paired:
     return Paired(np.stack([_spread(row.tobytes(), statistic) for row in errors.astype(float)]))
 
 
-@lru_cache(maxsize=1024)  # an entry competes at many budgets, and its resamples are the same at all
+@lru_cache(maxsize=8192)  # an entry competes at many budgets, and its resamples are the same at all
 def _spread(errors: bytes, statistic: Statistic) -> np.ndarray:
     """The deviations (RESAMPLES,) of one entry's statistic; `errors` are the bytes of (n,) doubles."""
-    row, generator = np.frombuffer(errors), np.random.default_rng(0)
-    blocks = (generator.integers(len(row), size=(BLOCK, len(row))) for _ in range(RESAMPLES // BLOCK))
-    draws = np.concatenate([statistic(row[block], axis=-1) for block in blocks])
+    row = np.frombuffer(errors)
+    order = np.argsort(row, kind="stable")
+    draws = np.concatenate([statistic(row[order], times[order]) for times in _resamples(len(row))])
     with np.errstate(invalid="ignore"):
         return np.asarray((draws - draws.mean()) / np.sqrt(RESAMPLES - 1))
+
+
+@lru_cache(maxsize=2)
+def _resamples(n: int) -> list[np.ndarray]:
+    """How often each of n samples stands in each resample, in blocks (n, BLOCK): the same for all entries."""
+    generator, small = np.random.default_rng(0), np.int16 if n < 2**15 else np.int32
+    blocks = (generator.integers(n, size=(BLOCK, n)) for _ in range(RESAMPLES // BLOCK))
+    return [np.stack([np.bincount(drawn, minlength=n).astype(small) for drawn in block], 1) for block in blocks]
+
+
+def median(ascending: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The medians (k,) of k resamples that hold the values (n,), in ascending order, so often (n, k)."""
+    n = len(ascending)
+    first = max(n // 2 - ceil(4 * sqrt(n)), 0)  # farther from the middle than that no median lies (Hoeffding: 3e-14)
+    until = times[first : n - first + 1].cumsum(axis=0, dtype=times.dtype)
+    until += times[:first].sum(axis=0, dtype=times.dtype)
+    below = [(until <= rank).view(np.uint8).sum(axis=0, dtype=np.uint32) for rank in ((n - 1) // 2, n // 2)]
+    middle = [ascending[first + place] for place in below]
+    with np.errstate(invalid="ignore"):
+        return np.asarray((middle[0] + middle[1]) / 2)
+
+
+def mean(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """The means (k,) of k resamples that hold the values (n,) so often (n, k)."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(values @ times) / len(values)
 
 
 def by_group(without: np.ndarray) -> Paired:

@@ -17,8 +17,7 @@ def duels(contests: Sequence[Contest]) -> pd.DataFrame:
 
 def counted(contest: Contest) -> pd.DataFrame:
     """The entrants (k,) of one contest with their wins, ties and losses against the others."""
-    k = len(contest.ranked)
-    found = [contest.against(one, k * (k - 1) // 2) for one in range(k)]
-    wins, losses = [int((v > 0).sum()) for v in found], [int((v < 0).sum()) for v in found]
-    ties = [k - 1 - won - lost for won, lost in zip(wins, losses, strict=True)]
+    found = contest.judge.duels(contest.ranked["value"].to_numpy(dtype=float))
+    wins, losses = (found > 0).sum(axis=1), (found < 0).sum(axis=1)
+    ties = len(found) - 1 - wins - losses
     return contest.ranked.assign(budget=contest.budget, wins=wins, ties=ties, losses=losses)

@@ -1,6 +1,7 @@
 """What the interactive plots show: each measure of each model against every cost that was measured."""
 
 import hashlib
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from .verdicts import DISTANCES
 from .wording import count, number, with_interval
 
 Json = dict[str, Any]
+Row = dict[Any, Any]
 VENDOR = Path(__file__).with_name("vendor")
 BUNDLE = "plotly-basic-4.1.1.min.js"
 COSTS = {
@@ -28,6 +30,7 @@ SYMBOLS = {
     "*": "star", "X": "x", "p": "pentagon",
 }  # fmt: skip
 SAME = ["solver", "options", "grid", "budget"]
+POINT = [*SAME, "label", "kind", "value", "low", "high"]
 
 
 def bundle() -> str:
@@ -70,30 +73,33 @@ def with_costs(results: Results, model: str, metric: str, rows: pd.DataFrame) ->
 
 def panel(title: str, words: str, rows: pd.DataFrame, failed: list[Json], floor: float | None) -> Json:
     """One measure: its lines in the order of their best value."""
-    finite = rows[np.isfinite(rows["value"])]
-    order = finite.groupby("label")["value"].min().sort_values().index
+    finite = rows[np.isfinite(rows["value"])].sort_values(["value", "nfe"], kind="stable")
     costs = {name: text for name, text in COSTS.items() if np.isfinite(finite[name]).any()}
-    lines = [line(label, finite[finite["label"] == label].sort_values("nfe"), costs) for label in order]
+    points: dict[str, list[Row]] = {}
+    for row in finite[[*POINT, *COSTS]].to_dict("records"):
+        points.setdefault(str(row["label"]), []).append(row)
+    lines = [line(label, sorted(found, key=lambda row: row["nfe"]), costs) for label, found in points.items()]
     return {"title": title, "words": words, "costs": costs, "lines": lines, "failed": failed, "floor": floor}
 
 
-def line(label: str, rows: pd.DataFrame, costs: Json) -> Json:
+def line(label: str, rows: list[Row], costs: Json) -> Json:
     """One solver: its look, its costs and values, and the text of each point."""
-    solver = str(rows["solver"].iloc[0])
+    solver = str(rows[0]["solver"])
     numbers = {
-        name: [None if not np.isfinite(v) else float(f"{v:.6g}") for v in rows[name]] for name in (*costs, "value")
+        name: [None if not isfinite(row[name]) else float(f"{row[name]:.6g}") for row in rows]
+        for name in (*costs, "value")
     }
     return {
         "label": label, "colour": colour(solver), "symbol": SYMBOLS[marker(solver)],
-        "dash": "dot" if is_peer(solver) else "dash" if rows["kind"].iloc[0] == "sde" else "solid",
-        "text": [point(row) for row in rows.to_dict("records")], **numbers,
+        "dash": "dot" if is_peer(solver) else "dash" if rows[0]["kind"] == "sde" else "solid",
+        "text": [point(row) for row in rows], **numbers,
     }  # fmt: skip
 
 
-def point(row: dict[Any, Any]) -> str:
+def point(row: Row) -> str:
     """Where and with what a point was measured."""
     options = "" if row["options"] == "{}" else f", {row['options']}"
-    spent = f"{count(row['nfe'])} calls" + (f", {number(row['ms'])} ms" if np.isfinite(row["ms"]) else "")
+    spent = f"{count(row['nfe'])} calls" + (f", {number(row['ms'])} ms" if isfinite(row["ms"]) else "")
     return f"{row['solver']} on {row['grid']}{options}: {spent}, {with_interval(row['value'], row['low'], row['high'])}"
 
 

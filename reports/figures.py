@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -221,19 +220,16 @@ def draw_line(ax: Axes, line: pd.DataFrame, x: str, strong: bool) -> None:
     """One solver: its line, its markers, and the band between the ends of its intervals."""
     solver, kind = str(line["solver"].iloc[0]), str(line["kind"].iloc[0])
     tint = colour(solver)
-    sns.lineplot(
-        data=line,
-        x=x,
-        y="value",
+    ax.plot(
+        line[x],
+        line["value"],
         color=tint,
         marker=marker(solver),
         markersize=10 if is_peer(solver) else 7 if strong else 5.5,
+        markeredgecolor="white",
         linestyle=":" if is_peer(solver) else dashes(kind),
         linewidth=2.2 if strong else 1.2,
         alpha=1.0 if strong else 0.7,
-        estimator=None,
-        errorbar=None,
-        ax=ax,
     )
     low = np.maximum(line["low"].to_numpy(float), ax.get_ylim()[0])
     ax.fill_between(line[x], low, line["high"].to_numpy(float), color=tint, alpha=0.13, lw=0)

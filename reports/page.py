@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,11 @@ class Report:
     calls: Sequence[Verdict]
     times: Sequence[Verdict]
     pictures: Sequence[Picture]
+
+    @cached_property
+    def summary(self) -> pd.DataFrame:
+        """Every cell in one row."""
+        return tables.summary(self.results)
 
     def models(self) -> list[str]:
         return [str(model) for model in self.results.frame["model"].unique()]
@@ -117,7 +123,7 @@ def section(report: Report, model: str) -> dict[str, Any]:
         "reached": [table for name, *table in more_tables(report.results) if name == model],
         "floors": tables.floors(report.results, model),
         "pictures": [(p, base64.b64encode(p.png).decode()) for p in pictures],
-        "numbers": every_number(report.results, model),
+        "numbers": every_number(report, model),
     }
 
 
@@ -127,22 +133,22 @@ def more_tables(results: Results) -> Iterator[tuple[str, str, list[str], list[li
     yield from likelihood.tables(results)
 
 
-def every_number(results: Results, model: str) -> list[tuple[str, dict[str, Any]]]:
+def every_number(report: Report, model: str) -> list[tuple[str, dict[str, Any]]]:
     """By pass and field: a title, then the headings and the rows of text of a model's finished cells."""
-    wide = tables.summary(results)
+    wide = report.summary
     wide = wide[(wide["model"] == model) & (wide["status"] == "ok")]
-    measures = [str(m) for m in results.frame["measure"].unique() if m]
+    measures = [str(m) for m in report.results.frame["measure"].unique() if m]
     found = []
     for name, field in wide[["pass", "field"]].drop_duplicates().itertuples(index=False):
         rows = wide[(wide["pass"] == name) & (wide["field"] == field)]
         present = [measure for measure in measures if rows[measure].notna().any()]
-        lines = [line(row, present) for _, row in rows.iterrows()]
+        lines = [line(row, present) for row in rows.to_dict("records")]
         headings = ["solver", "grid", "budget", "calls", *present]
         found.append((f"{PASSES.get(name, name)} ({field})", {"headings": headings, "rows": lines}))
     return found
 
 
-def line(row: "pd.Series[Any]", measures: Sequence[str]) -> list[str]:
+def line(row: dict[Any, Any], measures: Sequence[str]) -> list[str]:
     """The text of one cell: who, where, what it spent, and each measure with its interval."""
     options = "" if row["options"] == "{}" or pd.notna(row["budget"]) else f" {row['options']}"
     cost = count(float(row["nfe_mean"]))

@@ -43,7 +43,7 @@ def contents(store: Path) -> dict[str, bytes]:
         "best.csv": tables.best([*calls, *times]),
         "duels.csv": duels(compared),
         **analysed(results),
-        "summary.csv": tables.summary(results),
+        "summary.csv": report.summary,
     }
     return {
         "report.html": html(report).encode(),

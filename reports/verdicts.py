@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from scorebench.bench import quality
-from scorebench.bench.pairing import Paired, Statistic, by_group, by_sample, unpaired
+from scorebench.bench.pairing import Paired, Statistic, by_group, by_sample, mean, median, unpaired
 from scorebench.reference_models.errors import UsageError
 
 from .results import Arrays, Results
 
-PAIRED: dict[str, Statistic] = {"error_median": np.median, "likelihood_error": np.mean, "round_trip_error": np.median}
+PAIRED: dict[str, Statistic] = {"error_median": median, "likelihood_error": mean, "round_trip_error": median}
 TIMES = {"error_median": "time_ms", "likelihood_error": "likelihood_ms"}  # an error, and the time of what has it
 DISTANCES = ("fid", "fid_corrected", "kid", "sliced_wasserstein", "moments_frechet")
 HEADLINE = (*PAIRED, "fid")  # the metrics of the leaderboards
@@ -144,8 +144,8 @@ def most_accurate(rows: pd.DataFrame) -> pd.DataFrame:
 
 def below_floor(rows: pd.DataFrame) -> "pd.Series[bool]":
     """Which cells are nearer to the data than other real data is, beyond the error of both: memorisation?"""
-    below: pd.Series[bool] = (rows["metric"] == "fid") & quality.below_floor(rows)
-    return below
+    below: pd.Series[bool] = rows["metric"] == "fid"
+    return below & quality.below_floor(rows) if below.any() else below
 
 
 def verdict(contest: Contest) -> Verdict:

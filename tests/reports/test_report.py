@@ -9,7 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scorebench.bench.rows import load_rows
+from scorebench.bench.store import Store
 from scorebench.reference_models.errors import UsageError
+from scorebench.reports import scale
 from scorebench.reports.report import write_report
 
 FIGURES = [
@@ -155,6 +158,14 @@ def test_missing_pieces_leave_a_report(build, tmp_path):
     page = (out / "report.html").read_text()
     assert "No cell finished" in page and "1 cell of the suite is not in the store" in page
     assert "nothing else competes there" in page
+
+
+def test_a_synthetic_store_of_any_size_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(scale, "SOLVERS", 2)
+    written = scale.fill(tmp_path / "store", 150)
+    assert written == len(load_rows(Store(tmp_path / "store"))) >= 150
+    found = scale.measure(tmp_path / "store", tmp_path / "out")
+    assert 0 < found["page_megabytes"] < 12 and found["gigabytes"] > 0.05 and found["seconds"] > 0
 
 
 def test_reports_never_import_torch():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scorebench.bench.pairing import by_sample
+from scorebench.bench.pairing import by_sample, mean, median
 from scorebench.reference_models.errors import UsageError
 from scorebench.reports.duels import duels
 from scorebench.reports.results import Results, load
@@ -100,7 +100,7 @@ def test_unequal_n_is_never_compared(build, errors):
 def test_the_deviation_agrees_with_theory(errors):
     """For means the bootstrap must give the textbook standard error of the mean difference."""
     other = errors + np.random.default_rng(3).normal(0, 0.1, N)
-    sd = by_sample(np.stack([errors, other]), np.mean).deviation(0)
+    sd = by_sample(np.stack([errors, other]), mean).deviation(0)
     assert sd[0] == 0
     assert sd[1] == pytest.approx((other - errors).std(ddof=1) / np.sqrt(N), rel=0.08)  # 1/√(2·1000) is 2 %
 
@@ -259,3 +259,12 @@ def test_verdicts_name_the_cell_they_come_from(full_store):
         row = results.frame[(results.frame["cell"] == v.cell) & (results.frame["measure"] == v.measure)].iloc[0]
         assert (row["label"], row["value"], row["model"]) == (v.best, v.value, v.model)
         assert dataclasses.asdict(v)["nfe"] <= v.budget
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(median, np.median), (mean, np.mean)])
+@pytest.mark.parametrize("n", [1, 2, 7, 400])
+def test_a_statistic_of_counted_draws_is_that_of_the_drawn_values(ours, theirs, n):
+    generator = np.random.default_rng(n)
+    values, drawn = np.sort(generator.lognormal(size=n)), generator.integers(n, size=(30, n))
+    times = np.stack([np.bincount(row, minlength=n) for row in drawn], 1)
+    np.testing.assert_allclose(ours(values, times), theirs(values[drawn], axis=1), rtol=1e-14)
