@@ -149,9 +149,12 @@ def _weight(rows: pd.DataFrame) -> tuple[int, int, str]:
 
 
 def _arrays(store: Store, key: str) -> Arrays:
-    """The arrays of a cell that reports need, and under the names of measures the replicates by which cells pair."""
+    """The arrays of a cell that reports need, errors in the order of the sample index, and under the names of measures the replicates by which cells pair."""
     timed = store.check(key)["config"]["pass"] in TIMED
     kept = {} if timed else _read(store.root / "cells" / f"{key}.npz", KEPT)
+    if "error" in kept and (np.diff(kept["index"]) < 0).any():
+        order = np.argsort(kept["index"], kind="stable")
+        kept |= {name: kept[name][order] for name in ("index", "error")}
     metrics = store.read_json(f"metrics/{key}.json") if store.has("metrics", key) else {}
     return kept | {name: np.array(values) for name, values in metrics.get("replicates", {}).items()}
 

@@ -197,14 +197,10 @@ def paired(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> Paired:
 
 
 def aligned(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> np.ndarray:
-    """The absolute errors (k, n) of the entrants, each row in the order of the sample index."""
-    stack, first = [], None
-    for cell in ranked["cell"]:
-        order = np.argsort(arrays[cell]["index"], kind="stable")
-        index = arrays[cell]["index"][order]
-        if first is not None and not np.array_equal(index, first):
-            raise UsageError(f"cells {ranked['cell'][0]} and {cell} hold different samples: they do not pair")
-        first = index
-        stack.append(np.abs(arrays[cell]["error"][order]).astype(float))
-    errors = np.stack(stack)
+    """The absolute errors (k, n) of the entrants, whose samples are the same."""
+    cells = ranked["cell"].tolist()
+    for cell in cells[1:]:
+        if not np.array_equal(arrays[cell]["index"], arrays[cells[0]]["index"]):
+            raise UsageError(f"cells {cells[0]} and {cell} hold different samples: they do not pair")
+    errors = np.abs(np.stack([arrays[cell]["error"] for cell in cells]).astype(float))
     return np.where(np.isfinite(errors), errors, np.inf)

@@ -171,3 +171,19 @@ def test_every_planted_regression_still_finds_the_piece_it_replaces() -> None:
     for regression in regressions:
         assert regression.old in (checkout() / regression.file).read_text(), regression.about
         assert regression.old != regression.new
+
+
+def test_cells_that_differ_in_their_ending_alone_are_compared_each_with_its_own(build) -> None:
+    """Three endings of one solver at one budget, as in the suite `attribution`, one of them worse on the new side."""
+    made, errors = build(), np.random.default_rng(0).lognormal(size=64)
+    endings = ({}, {"denoise": True}, {"euler_at_final": True})
+    for place, ending in enumerate(endings):
+        more = {"ending": ending} if ending else {}
+        made.errors("exact:gmm", "ddim", 10, errors * (1 + place), denoise=ending.get("denoise", False), **more)
+    base = read(str(made.finish()))
+    assert compare(base, base).cells == 3 and not compare(base, base).findings
+    rows = base.rows.copy()
+    worse = rows["options"].str.contains("euler_at_final")
+    rows.loc[worse, ["value", "low", "high"]] *= 1.5
+    (finding,) = compare(base, replace(base, rows=rows), ["golden"]).findings
+    assert finding.solver == "ddim (euler_at_final=True)"
