@@ -16,11 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from .errors import UsageError, unknown
-from .parameterisation import Parameterisation, Prediction, broadcast, to_x0
+from .parameterisation import Parameterisation, Prediction, broadcast
 from .process import Process, make_process
 from .torchvision_repair import repair
 
 WEIGHTS = Path(__file__).with_name("weights")
+CANCELLED = 1e-14  # of two coefficients that are equal in exact arithmetic, the relative difference left
 
 
 class Patched(nn.Module):
@@ -145,15 +146,35 @@ class NetworkModel:
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
         """D(x, t) for x (b, *shape) and t () or (b,), float64 on the host; computed in the dtype of x."""
+        if t.ndim == 0:
+            return self.mix(x, float(t), 0.0, 1.0)
         if self.process is not self.trained:
-            t, alpha = self.trained.t_of_lam(self.process.lam(t)), self.process.alpha(t)
-            x = broadcast(self.trained.alpha(t) / alpha, x) * x
-        alpha, sigma = self.trained.alpha(t), self.trained.sigma(t)
-        c_in = broadcast(self.parameterisation.c_in(self.trained, t), x)
-        c_noise = self.parameterisation.c_noise(self.trained, t).to(x).expand(len(x))
-        prediction = self._predict(c_in * x, c_noise)
-        kind = self.parameterisation.prediction
-        return to_x0(kind, prediction, x, broadcast(alpha, x), broadcast(sigma, x))
+            t, scale = self._in_training(self.process, t)
+            x = broadcast(scale, x) * x
+        c_in, c_noise, kept, moved = self.parameterisation.scalars(self.trained, t)
+        prediction = self._predict(broadcast(c_in, x) * x, c_noise.to(x))
+        if self.parameterisation.prediction == "x0":
+            return prediction
+        return broadcast(kept, x) * x + broadcast(moved, x) * prediction
+
+    def mix(self, x: Tensor, t: float, a: float, b: float) -> Tensor:
+        """a x + b D(x, t): of x and the network's prediction at once, so that ε of an ε network is what it says."""
+        at, scale = x, 1.0
+        if self.process is not self.trained:
+            t, scale = self.process.at(t, self._in_training)
+            at = torch.mul(x, scale)
+        c_in, c_noise, kept, moved = self.trained.at(t, self.parameterisation.scalars)
+        time = torch.full((x.shape[0],), c_noise, dtype=x.dtype, device=x.device)
+        prediction = self._predict(at if c_in == 1.0 else torch.mul(at, c_in), time)
+        of_x, of_prediction = a + b * kept * scale, b * moved
+        if abs(of_x) <= CANCELLED * abs(a):
+            return prediction if abs(of_prediction - 1) <= CANCELLED else torch.mul(prediction, of_prediction)
+        return torch.add(torch.mul(x, of_x), prediction, alpha=of_prediction)
+
+    def _in_training(self, process: Process, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The time of training at which λ is that of the process at t, and what makes its state of x."""
+        trained = self.trained.t_of_lam(process.lam(t))
+        return trained, self.trained.alpha(trained) / process.alpha(t)
 
     def _predict(self, x: Tensor, c_noise: Tensor) -> Tensor:
         if self.label is None:

@@ -28,20 +28,28 @@ Conditioning = Literal["999t", "log_sigma", "sigma", "t"]
 
 def to_x0(kind: Prediction, prediction: Tensor, x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     """Clean-data prediction (b, *d) from the network's prediction (b, *d) at x (b, *d)."""
+    if kind == "x0":
+        return prediction
+    of_x, of_prediction = x0_weights(kind, alpha, sigma)
+    return of_x * x + of_prediction * prediction
+
+
+def x0_weights(kind: Prediction, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """a and b of x0 = a x + b · prediction."""
     match kind:
         case "x0":
-            return prediction
+            return torch.zeros_like(alpha), torch.ones_like(alpha)
         case "epsilon":
-            return (x - sigma * prediction) / alpha
+            return 1 / alpha, -sigma / alpha
         case "v":
             r = torch.sqrt(alpha**2 + sigma**2)
-            return alpha / r**2 * x - sigma / r * prediction
+            return alpha / r**2, -sigma / r
         case "score":
-            return (x + sigma**2 * prediction) / alpha
+            return 1 / alpha, sigma**2 / alpha
         case "scaled_score":
-            return (x + sigma * prediction) / alpha
+            return 1 / alpha, sigma / alpha
         case "flow":
-            return (x - sigma * prediction) / (alpha + sigma)
+            return 1 / (alpha + sigma), -sigma / (alpha + sigma)
     raise unknown("prediction", kind, get_args(Prediction))
 
 
@@ -104,3 +112,8 @@ class Parameterisation:
                 return process.sigma(t)
             case _:
                 return self.time_scale * t
+
+    def scalars(self, process: Process, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """c_in, c_noise, and the weights of x and of the prediction in x0."""
+        weights = x0_weights(self.prediction, process.alpha(t), process.sigma(t))
+        return self.c_in(process, t), self.c_noise(process, t), *weights

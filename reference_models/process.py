@@ -5,7 +5,9 @@ strictly decreasing in t; σ̂ = σ/α = exp(−λ) is the "sigma" of EDM and k-
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -13,6 +15,9 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from .errors import unknown
+
+Scalars = Callable[["Process", Tensor], tuple[Tensor, ...]]
+KEPT = 8192  # times of a process whose scalars are kept
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,33 @@ class Process(ABC):
 
     def lam(self, t: Tensor) -> Tensor:
         return self.log_alpha(t) - torch.log(self.sigma(t))
+
+    def at(self, t: float, scalars: Scalars) -> tuple[float, ...]:
+        """What the function gives at one time t, as host numbers; kept, as solvers ask at the same times for every batch."""
+        key, kept = (scalars, t), self._kept
+        if key not in kept:
+            if len(kept) >= KEPT:
+                kept.clear()
+            kept[key] = tuple(float(value) for value in scalars(self, torch.tensor(t, dtype=torch.float64)))
+        return kept[key]
+
+    def time(self, t: float) -> Tensor:
+        """t () float64 as models take it; kept, never written to."""
+        kept = self._times
+        if t not in kept:
+            if len(kept) >= KEPT:
+                kept.clear()
+            with torch.inference_mode(False):  # so that it serves gradients too
+                kept[t] = torch.tensor(t, dtype=torch.float64)
+        return kept[t]
+
+    @cached_property
+    def _times(self) -> dict[float, Tensor]:
+        return {}
+
+    @cached_property
+    def _kept(self) -> dict[tuple[Scalars, float], tuple[float, ...]]:
+        return {}
 
     @property
     def t_trained(self) -> float:

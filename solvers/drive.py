@@ -1,5 +1,6 @@
 """The one loop that runs a solver: counts, keeps the path when asked, and says whether the result is finite."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor
 from scorebench.reference_models.model import Model
 
 from .facts import SolverInfo
+from .fused import recycled
 from .noise import Noise
 from .options import check_options
 from .problem import Count, Problem
@@ -45,16 +47,17 @@ def solve(
     options = check_options(info, options or {})
     grid = grid.to("cpu", torch.float64)
     problem = replace(Problem.of(model, len(x), noise), start=start)
-    finite = torch.ones((), dtype=torch.bool, device=x.device)
+    extremes: list[Tensor] = []  # least and greatest of each state, on the device: NaN or infinite where an entry is
     path: list[tuple[float | Tensor, Tensor]] = [(float(grid[0]), x)] if keep_path else []
     end = x
-    for t, end in info.method(problem, x, grid, **options):
-        finite &= torch.isfinite(end).all()
-        if keep_path:
-            path.append((t, end))
-        if progress is not None:
-            progress(float(torch.as_tensor(t, dtype=torch.float64).min()))
+    with recycled():
+        for t, end in info.method(problem, x, grid, **options):
+            extremes += torch.aminmax(end)
+            if keep_path:
+                path.append((t, end))
+            if progress is not None:
+                progress(float(torch.as_tensor(t, dtype=torch.float64).min()))
     if denoise:
         end = problem.denoise(end, float(grid[-1]))
-        finite &= torch.isfinite(end).all()
-    return Solution(end, problem.count, bool(finite), tuple(path))
+        extremes += torch.aminmax(end)
+    return Solution(end, problem.count, all(map(math.isfinite, torch.stack(extremes).tolist())), tuple(path))

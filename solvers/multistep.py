@@ -6,6 +6,7 @@ integrates the polynomial against dσ̂ or d(e^λ): polynomials in σ̂ are line
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -88,19 +89,28 @@ def with_past(past: Past, grid: Tensor) -> Tensor:
 
 def adams_bashforth(problem: Problem, x: Tensor, grid: Tensor, k: int, form: Form) -> Iterator[Step]:
     """x' = (scale'/scale) x + scale' Σ_j F_j ∫ ℓ_j dμ, with the last k predictions F_j, or as many as there are."""
-    p, past = problem.process, before(problem, k)
-    s = form.place(p, with_past(past, grid)).numpy()
-    points, mass = form.rule(p, grid)
-    scale = form.scale(p, grid)
-    kept, moved = (scale[1:] / scale[:-1]).tolist(), scale[1:].tolist()
-    t, weights = grid.tolist(), []
-    for n, now in enumerate(range(len(past), len(s) - 1)):
-        weights.append((moved[n] * (lagrange(s[max(0, now - k + 1) : now + 1], points[n]) @ mass[n])).tolist())
+    past, t = before(problem, k), grid.tolist()
+    kept, weights = coefficients(problem.process, tuple(at for at, _ in past), tuple(t), k, form)
     history = [form.predict(problem, x_before, t_before) for t_before, x_before in past]
-    for n in range(len(t) - 1):
+    for n in range(len(kept)):
         history = [*history[max(0, len(history) - k + 1) :], form.predict(problem, x, t[n])]
         x = combine((kept[n], x), *zip(weights[n], history, strict=True))
         yield t[n + 1], x
+
+
+@lru_cache(maxsize=64)
+def coefficients(
+    p: Process, past: tuple[float, ...], times: tuple[float, ...], k: int, form: Form
+) -> tuple[list[float], list[list[float]]]:
+    """What multiplies x and the predictions in each step of a grid, after so many past times; the same for every batch."""
+    grid = torch.tensor(times, dtype=torch.float64)
+    s = form.place(p, torch.tensor(past + times, dtype=torch.float64)).numpy()
+    points, mass = form.rule(p, grid)
+    scale = form.scale(p, grid)
+    moved, weights = scale[1:].tolist(), []
+    for n, now in enumerate(range(len(past), len(s) - 1)):
+        weights.append((moved[n] * (lagrange(s[max(0, now - k + 1) : now + 1], points[n]) @ mass[n])).tolist())
+    return (scale[1:] / scale[:-1]).tolist(), weights
 
 
 def method(k: int, form: Form, doc: str) -> Method:

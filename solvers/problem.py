@@ -7,19 +7,25 @@ from torch import Tensor
 
 from scorebench.reference_models.model import Model
 from scorebench.reference_models.parameterisation import broadcast
-from scorebench.reference_models.process import Process
+from scorebench.reference_models.process import Process, Scalars
 
 from .noise import Noise
+from .update import combine
 
 
 @dataclass
 class Count:
     """What was spent: network evaluations of each sample (b,), batched calls, and Jacobian products of each sample."""
 
-    evaluations: Tensor
+    alone: Tensor  # evaluations of samples by themselves (b,), int64
     calls: int = 0
     vjps: int = 0
     jvps: int = 0
+    together: int = 0  # evaluations that every sample shares in
+
+    @property
+    def evaluations(self) -> Tensor:
+        return self.alone + self.together
 
 
 @dataclass
@@ -70,32 +76,54 @@ class Problem:
     def denoise(self, x: Tensor, t: float | Tensor) -> Tensor:
         """D(x, t): one network call. x (b, *d); t a host number or (b,), float64."""
         self.spend()
-        return self.model.denoise(x, torch.as_tensor(t, dtype=torch.float64))
+        return self.model.denoise(x, t if isinstance(t, Tensor) else self.process.time(t))
 
     def spend(self) -> None:
         """Count one network call of these rows."""
-        each = getattr(self.model, "evaluations_per_call", 1)
-        self.count.calls += 1
+        count, each = self.count, getattr(self.model, "evaluations_per_call", 1)
+        count.calls += 1
         if self.rows is None:
-            self.count.evaluations += each
+            count.together += each
         else:
-            self.count.evaluations[self.rows] += each
+            count.alone[self.rows] += each
 
     def eps(self, x: Tensor, t: float | Tensor) -> Tensor:
         """ε(x, t) = (x − αD)/σ: one network call."""
-        t = torch.as_tensor(t, dtype=torch.float64)
-        alpha, sigma = self.process.alpha(t), self.process.sigma(t)
-        return broadcast(1 / sigma, x) * x - broadcast(alpha / sigma, x) * self.denoise(x, t)
+        return self._mixed(of_eps, x, t)
 
     def score(self, x: Tensor, t: float | Tensor) -> Tensor:
         """s(x, t) = (αD − x)/σ²: one network call."""
-        t = torch.as_tensor(t, dtype=torch.float64)
-        alpha, variance = self.process.alpha(t), self.process.sigma(t) ** 2
-        return broadcast(alpha / variance, x) * self.denoise(x, t) - broadcast(1 / variance, x) * x
+        return self._mixed(of_score, x, t)
 
     def velocity(self, x: Tensor, t: float | Tensor) -> Tensor:
         """dx/dt = f x − ½ g² s of the probability-flow ODE: one network call."""
-        t = torch.as_tensor(t, dtype=torch.float64)
-        p = self.process
-        half = 0.5 * p.g2(t) / p.sigma(t) ** 2
-        return broadcast(p.f(t) + half, x) * x - broadcast(half * p.alpha(t), x) * self.denoise(x, t)
+        return self._mixed(of_velocity, x, t)
+
+    def _mixed(self, scalars: Scalars, x: Tensor, t: float | Tensor) -> Tensor:
+        """a x + b D(x, t) with the scalars a, b at t."""
+        if isinstance(t, Tensor) and t.ndim:
+            a, b = scalars(self.process, t)
+            return broadcast(a, x) * x + broadcast(b, x) * self.denoise(x, t)
+        time = float(t)
+        kept, moved = self.process.at(time, scalars)
+        mix = getattr(self.model, "mix", None)
+        if mix is None or type(self).denoise is not Problem.denoise:  # a problem that watches denoise sees every call
+            return combine((kept, x), (moved, self.denoise(x, t)))
+        self.spend()
+        mixed: Tensor = mix(x, time, kept, moved)
+        return mixed
+
+
+def of_eps(p: Process, t: Tensor) -> tuple[Tensor, Tensor]:
+    alpha, sigma = p.alpha(t), p.sigma(t)
+    return 1 / sigma, -alpha / sigma
+
+
+def of_score(p: Process, t: Tensor) -> tuple[Tensor, Tensor]:
+    alpha, variance = p.alpha(t), p.sigma(t) ** 2
+    return -1 / variance, alpha / variance
+
+
+def of_velocity(p: Process, t: Tensor) -> tuple[Tensor, Tensor]:
+    half = 0.5 * p.g2(t) / p.sigma(t) ** 2
+    return p.f(t) + half, -half * p.alpha(t)

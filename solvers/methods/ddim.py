@@ -1,9 +1,12 @@
 """Denoising diffusion implicit models: deterministic at η = 0, ancestral at η = 1."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from scorebench.reference_models.process import Process
 
 from ..facts import Reference, Step, solver
 from ..problem import Problem
@@ -25,17 +28,23 @@ def ddim(problem: Problem, x: Tensor, grid: Tensor, *, eta: float = 0.0) -> Iter
 
     `eta` is the noise dial of the reverse SDE itself: as steps shrink, σ_η² tends to η² g² dt. Its clock is σ̂².
     """
-    p = problem.process
-    alpha, sigma, s = p.alpha(grid), p.sigma(grid), p.sigma_hat(grid) ** 2
-    up = eta * sigma[1:] * torch.sqrt((1 - s[1:] / s[:-1]).clamp_min(0))
-    down = torch.sqrt(sigma[1:] ** 2 - up**2)
-    ratio = alpha[1:] / alpha[:-1]
-    a, b, c = ratio.tolist(), (down - ratio * sigma[:-1]).tolist(), up.tolist()
-    t, clock = grid.tolist(), s.tolist()
-    for n in range(len(t) - 1):
+    t = grid.tolist()
+    a, b, c, clock = coefficients(problem.process, tuple(t), eta)
+    for n in range(len(a)):
         eps = problem.eps(x, t[n])
         terms = [(a[n], x), (b[n], eps)]
         if c[n]:
             terms.append((c[n], problem.increment(clock[n], clock[n + 1])))
         x = combine(*terms)
         yield t[n + 1], x
+
+
+@lru_cache(maxsize=64)
+def coefficients(p: Process, times: tuple[float, ...], eta: float) -> tuple[list[float], ...]:
+    """What multiplies x, ε and z in each step of a grid, and the clock; the same for every batch."""
+    grid = torch.tensor(times, dtype=torch.float64)
+    alpha, sigma, s = p.alpha(grid), p.sigma(grid), p.sigma_hat(grid) ** 2
+    up = eta * sigma[1:] * torch.sqrt((1 - s[1:] / s[:-1]).clamp_min(0))
+    down = torch.sqrt(sigma[1:] ** 2 - up**2)
+    ratio = alpha[1:] / alpha[:-1]
+    return ratio.tolist(), (down - ratio * sigma[:-1]).tolist(), up.tolist(), s.tolist()

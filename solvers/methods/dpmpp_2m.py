@@ -1,9 +1,12 @@
 """DPM-Solver++(2M): the two-step exponential method in the data prediction."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
+
+from scorebench.reference_models.process import Process
 
 from ..facts import Reference, Step, solver
 from ..problem import Problem
@@ -26,22 +29,26 @@ def dpmpp_2m(problem: Problem, x: Tensor, grid: Tensor, *, lower_order_final: bo
 
     `lower_order_final` takes the last step with order 1, as the libraries do below 10 or 15 steps.
     """
-    p = problem.process
-    lam = p.lam(grid)
-    h = torch.diff(lam)
-    a = torch.exp(torch.diff(torch.log(p.sigma(grid)))).tolist()
-    b = (-p.alpha(grid[1:]) * torch.expm1(-h)).tolist()
-    t, steps, last = grid.tolist(), h.tolist(), len(h) - 1
-    previous = None
+    p, t = problem.process, grid.tolist()
+    a, b, steps = coefficients(p, tuple(t))
+    previous, last = None, len(steps) - 1
+    before = 1.0  # the step before
     if problem.start:
         t_before, x_before = problem.start[-1]
         previous = problem.denoise(x_before, t_before)
-        steps = [float(lam[0] - p.lam(torch.tensor(t_before, dtype=torch.float64))), *steps]
-    else:
-        steps = [1.0, *steps]  # steps[n] is the step before step n
-    for n in range(len(t) - 1):
+        before = float(p.lam(grid[0]) - p.lam(torch.tensor(t_before, dtype=torch.float64)))
+    for n, h in enumerate(steps):
         d = problem.denoise(x, t[n])
-        k = 0.0 if previous is None or (lower_order_final and n == last) else 0.5 * steps[n + 1] / steps[n]  # 1/2r
+        k = 0.0 if previous is None or (lower_order_final and n == last) else 0.5 * h / before  # 1/2r
         x = combine((a[n], x), (b[n] * (1 + k), d), *([(-b[n] * k, previous)] if previous is not None else []))
-        previous = d
+        previous, before = d, h
         yield t[n + 1], x
+
+
+@lru_cache(maxsize=64)
+def coefficients(p: Process, times: tuple[float, ...]) -> tuple[list[float], list[float], list[float]]:
+    """σ'/σ, −α'(e^{−h} − 1) and h of each step of a grid; the same for every batch."""
+    grid = torch.tensor(times, dtype=torch.float64)
+    h = torch.diff(p.lam(grid))
+    a = torch.exp(torch.diff(torch.log(p.sigma(grid))))
+    return a.tolist(), (-p.alpha(grid[1:]) * torch.expm1(-h)).tolist(), h.tolist()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -55,23 +56,40 @@ CLASSICAL = Tableau(a=((), (0.5,), (0.0, 0.5), (0.0, 0.0, 1.0)), b=(1 / 6, 1 / 3
 
 def runge_kutta(problem: Problem, x: Tensor, grid: Tensor, tableau: Tableau, variable: Variable) -> Iterator[Step]:
     """y_{n+1} = y_n + h Σ b_j k_j, k_j = slope(y_n + h Σ a_jl k_l, s_n + c_j h), with y = x / scale."""
-    p, (a, b, c) = problem.process, (tableau.a, tableau.b, tableau.c)
-    s = variable.of_t(p, grid)
+    ends = grid.tolist()
+    for end, first, later, last in zip(
+        ends[1:], *coefficients(problem.process, tuple(ends), tableau, variable), strict=True
+    ):
+        k = [variable.slope(problem, x, first)]
+        for t, kept, moved in later:
+            k.append(variable.slope(problem, combine((kept, x), *zip(moved, k, strict=True)), t))
+        kept, moved = last
+        x = combine((kept, x), *zip(moved, k, strict=True))
+        yield end, x
+
+
+Weights = tuple[float, list[float]]  # of x and of the slopes so far
+Stage = tuple[float, float, list[float]]  # the time, and the weights of x and of the slopes so far
+
+
+@lru_cache(maxsize=64)
+def coefficients(
+    p: Process, times: tuple[float, ...], tableau: Tableau, variable: Variable
+) -> tuple[list[float], list[list[Stage]], list[Weights]]:
+    """For each step of a grid the time of its first slope, its later stages, and its end; the same for every batch."""
+    grid = torch.tensor(times, dtype=torch.float64)
+    s, c = variable.of_t(p, grid), torch.tensor(tableau.c, dtype=torch.float64)
     h = torch.diff(s)
-    t = variable.to_t(p, s[:-1, None] + h[:, None] * torch.tensor(c, dtype=torch.float64))  # (n, stages)
+    t = variable.to_t(p, s[:-1, None] + h[:, None] * c)  # (n, stages)
     t[:, 0] = grid[:-1]
     scale = variable.scale(p, grid)
-    kept = (variable.scale(p, t) / scale[:-1, None]).tolist()  # of x at each stage
-    moved = (variable.scale(p, t) * h[:, None]).tolist()  # of the slopes at each stage
-    kept_end, moved_end = (scale[1:] / scale[:-1]).tolist(), (scale[1:] * h).tolist()
-    times, ends = t.tolist(), grid.tolist()[1:]
-    for n, end in enumerate(ends):
-        k: list[Tensor] = []
-        for j, row in enumerate(a):
-            stage = combine((kept[n][j], x), *((moved[n][j] * w, kl) for w, kl in zip(row, k, strict=True))) if j else x
-            k.append(variable.slope(problem, stage, times[n][j]))
-        x = combine((kept_end[n], x), *((moved_end[n] * w, kl) for w, kl in zip(b, k, strict=True)))
-        yield end, x
+    kept, moved = variable.scale(p, t) / scale[:-1, None], variable.scale(p, t) * h[:, None]
+    later = [
+        [(at, of_x, [of_k * w for w in row]) for at, of_x, of_k, row in list(zip(*step, tableau.a, strict=True))[1:]]
+        for step in zip(t.tolist(), kept.tolist(), moved.tolist(), strict=True)
+    ]
+    ends = zip((scale[1:] / scale[:-1]).tolist(), (scale[1:] * h).tolist(), strict=True)
+    return list(times[:-1]), later, [(of_x, [of_k * w for w in tableau.b]) for of_x, of_k in ends]
 
 
 def method(tableau: Tableau, variable: Variable, doc: str) -> Method:

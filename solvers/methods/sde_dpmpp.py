@@ -1,19 +1,22 @@
 """SDE-DPM-Solver++: exponential multistep methods on the reverse SDE, in the data prediction."""
 
+import math
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from scorebench.reference_models.errors import UsageError
+from scorebench.reference_models.process import Process
 
 from ..exponential import phi
 from ..facts import Reference, Step, solver
-from ..multistep import before, with_past
+from ..multistep import before
 from ..problem import Problem
 from ..update import combine
 
-Weigh = Callable[[list[float], float], list[float]]  # steps r₁ = h₋₁/h, r₂ = h₋₂/h (as many as known) and H = (1+η²)h
+Weigh = Callable[[list[float], list[float]], list[float]]  # of the steps r₁ = h₋₁/h, r₂ = h₋₂/h known, and of `moments`
 PAPER = (
     "Lu et al. 2022",
     "DPM-Solver++: Fast Solver for Guided Sampling of Diffusion Probabilistic Models",
@@ -24,18 +27,10 @@ K_DIFFUSION = ("Crowson 2022", "k-diffusion", "https://github.com/crowsonkb/k-di
 
 def multistep(problem: Problem, x: Tensor, grid: Tensor, eta: float, k: int, weigh: Weigh) -> Iterator[Step]:
     """x' = (σ'/σ) e^{−η²h} x + α' Σ w_j D_j + σ' √(1 − e^{−2η²h}) z, with weights of D, D₋₁, … from `weigh`."""
-    p, past, t = problem.process, before(problem, k), grid.tolist()
-    lam = p.lam(with_past(past, grid))
-    steps, h = torch.diff(lam).tolist(), torch.diff(p.lam(grid))
-    a = (torch.exp(-(eta**2) * h) * p.sigma(grid[1:]) / p.sigma(grid[:-1])).tolist()
-    c = (p.sigma(grid[1:]) * torch.sqrt(-torch.expm1(-2 * eta**2 * h).clamp_max(0))).tolist()
-    alpha, clock = p.alpha(grid[1:]).tolist(), torch.exp(2 * eta**2 * p.lam(grid)).tolist()
-    weights = []
-    for now in range(len(past), len(steps)):
-        ratios = [steps[now - j] / steps[now] for j in range(1, min(k - 1, now) + 1)]
-        weights.append([alpha[now - len(past)] * w for w in weigh(ratios, (1 + eta**2) * steps[now])])
+    past, t = before(problem, k), grid.tolist()
+    a, weights, c, clock = coefficients(problem.process, tuple(at for at, _ in past), tuple(t), eta, k, weigh)
     history = [problem.denoise(x_before, t_before) for t_before, x_before in reversed(past)]  # the latest first
-    for n in range(len(t) - 1):
+    for n in range(len(a)):
         history = [problem.denoise(x, t[n]), *history[: k - 1]]
         terms = [(a[n], x), *zip(weights[n], history, strict=True)]
         if c[n]:
@@ -44,37 +39,61 @@ def multistep(problem: Problem, x: Tensor, grid: Tensor, eta: float, k: int, wei
         yield t[n + 1], x
 
 
-def moments(rate: float) -> tuple[float, float, float]:
-    """∫₀¹ H e^{−H(1−u)} uʲ du = j! H φ_{j+1}(−H) for j = 0, 1, 2."""
-    m = [rate * float(phi(j + 1, torch.tensor(-rate, dtype=torch.float64))) for j in range(3)]
-    return m[0], m[1], 2 * m[2]
+@lru_cache(maxsize=64)
+def coefficients(
+    p: Process, past: tuple[float, ...], times: tuple[float, ...], eta: float, k: int, weigh: Weigh
+) -> tuple[list[float], list[list[float]], list[float], list[float]]:
+    """What multiplies x, the D and z in each step of a grid, and the clock; the same for every batch."""
+    grid = torch.tensor(times, dtype=torch.float64)
+    steps, h = torch.diff(p.lam(torch.tensor(past + times, dtype=torch.float64))).tolist(), torch.diff(p.lam(grid))
+    a = torch.exp(-(eta**2) * h) * p.sigma(grid[1:]) / p.sigma(grid[:-1])
+    c = p.sigma(grid[1:]) * torch.sqrt(-torch.expm1(-2 * eta**2 * h).clamp_max(0))
+    alpha, mass, weights = p.alpha(grid[1:]).tolist(), moments((1 + eta**2) * h), []
+    for n, now in enumerate(range(len(past), len(steps))):
+        ratios = [steps[now - j] / steps[now] for j in range(1, min(k - 1, now) + 1)]
+        weights.append([alpha[n] * w for w in weigh(ratios, mass[n])])
+    return a.tolist(), weights, c.tolist(), torch.exp(2 * eta**2 * p.lam(grid)).tolist()
 
 
-def weigh_first(ratios: list[float], rate: float) -> list[float]:
-    return [moments(rate)[0]]
+def moments(rate: Tensor) -> list[list[float]]:
+    """∫₀¹ H e^{−H(1−u)} uʲ du = j! H φ_{j+1}(−H) for j = 0, 1, 2, for each of the rates H (n,)."""
+    columns = [math.factorial(j) * rate * phi(j + 1, -rate) for j in range(3)]
+    rows: list[list[float]] = torch.stack(columns, 1).tolist()
+    return rows
 
 
-def weigh_midpoint(ratios: list[float], rate: float) -> list[float]:
-    m0, share = moments(rate)[0], 0.5 / ratios[0] if ratios else 0.0
-    return [m0 * (1 + share), -m0 * share] if ratios else [m0]
+def weigh_first(ratios: list[float], m: list[float]) -> list[float]:
+    return m[:1]
 
 
-def weigh_heun(ratios: list[float], rate: float) -> list[float]:
-    m0, m1, _ = moments(rate)
-    return [m0 + m1 / ratios[0], -m1 / ratios[0]] if ratios else [m0]
+def weigh_midpoint(ratios: list[float], m: list[float]) -> list[float]:
+    share = 0.5 / ratios[0] if ratios else 0.0
+    return [m[0] * (1 + share), -m[0] * share] if ratios else m[:1]
 
 
-def weigh_taylor(ratios: list[float], rate: float, curvature: float) -> list[float]:
+def weigh_heun(ratios: list[float], m: list[float]) -> list[float]:
+    return [m[0] + m[1] / ratios[0], -m[1] / ratios[0]] if ratios else m[:1]
+
+
+def weigh_taylor(ratios: list[float], m: list[float], curvature: float) -> list[float]:
     """m₀ D + m₁ d₁ + `curvature` m₂ d₂, where D(u) = D + d₁ u + d₂ u² for λ + uh passes through the last three points."""
     if len(ratios) < 2:
-        return weigh_heun(ratios, rate)
-    m0, m1, m2 = moments(rate)
+        return weigh_heun(ratios, m)
     r1, r2 = ratios
     d2 = [1 / (r1 * (r1 + r2)), -1 / (r1 * r2), 1 / (r2 * (r1 + r2))]
     d1 = [1 / r1 + r1 * d2[0], -1 / r1 + r1 * d2[1], r1 * d2[2]]
     return [
-        m0 * first + m1 * slope + curvature * m2 * bend for first, slope, bend in zip((1, 0, 0), d1, d2, strict=True)
+        m[0] * first + m[1] * slope + curvature * m[2] * bend
+        for first, slope, bend in zip((1, 0, 0), d1, d2, strict=True)
     ]
+
+
+def weigh_half(ratios: list[float], m: list[float]) -> list[float]:
+    return weigh_taylor(ratios, m, 0.5)
+
+
+def weigh_exact(ratios: list[float], m: list[float]) -> list[float]:
+    return weigh_taylor(ratios, m, 1.0)
 
 
 @solver("sde-dpmpp-1", kind="sde", order=1, strong=1.0, reference=Reference(*PAPER, "eq. 17"))
@@ -125,7 +144,7 @@ def sde_dpmpp_3m(problem: Problem, x: Tensor, grid: Tensor, *, eta: float = 1.0)
     `eta` is the noise dial (k-diffusion's eta is its square); the clock is e^{2η²λ}. diffusers' order 3 is another map:
     there the same coefficient has a wrong sign, (1 − e^{−2h} − 2h)/(2h)² − ½ for + ½, which leaves order 1.
     """
-    return multistep(problem, x, grid, eta, 3, lambda ratios, rate: weigh_taylor(ratios, rate, 0.5))
+    return multistep(problem, x, grid, eta, 3, weigh_half)
 
 
 @solver(
@@ -141,4 +160,4 @@ def sde_dpmpp_3m_corrected(problem: Problem, x: Tensor, grid: Tensor, *, eta: fl
 
     `eta` is the noise dial; the clock is e^{2η²λ}.
     """
-    return multistep(problem, x, grid, eta, 3, lambda ratios, rate: weigh_taylor(ratios, rate, 1.0))
+    return multistep(problem, x, grid, eta, 3, weigh_exact)

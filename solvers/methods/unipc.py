@@ -7,16 +7,18 @@ Adams–Moulton. With one difference the paper puts ρ = ½, and there the varia
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.process import Process
 
 from ..facts import Method, Reference, Step, solver
-from ..multistep import DATA_LAM, Past, before, lagrange, with_past
+from ..multistep import DATA_LAM, before, lagrange
 from ..problem import Problem
 from ..update import combine
 
@@ -28,13 +30,15 @@ REFERENCE = Reference(
 )
 
 
+@lru_cache(maxsize=64)
 def tables(
-    p: Process, grid: Tensor, past: Past, order: int, variant: str
+    p: Process, past: tuple[float, ...], times: tuple[float, ...], order: int, variant: str
 ) -> tuple[list[list[float]], list[list[float]]]:
     """The weights of D in x' − (σ'/σ) x, oldest first, of the predictor and of the corrector in each step."""
     if variant not in ("bh1", "bh2"):
         raise UsageError(f"unipc: variant must be bh1 or bh2, got {variant!r}")
-    lam = p.lam(with_past(past, grid)).numpy()
+    grid = torch.tensor(times, dtype=torch.float64)
+    lam = p.lam(torch.tensor(past + times, dtype=torch.float64)).numpy()
     alpha, sigma = p.alpha(grid).tolist(), p.sigma(grid).tolist()
     points, mass = DATA_LAM.rule(p, grid)
 
@@ -61,7 +65,7 @@ def unipc(problem: Problem, x: Tensor, grid: Tensor, order: int, variant: str, c
     """
     past, t, sigma = before(problem, order), grid.tolist(), problem.process.sigma(grid).tolist()
     kept = [b / a for a, b in pairwise(sigma)]
-    predict, correct = tables(problem.process, grid, past, order, variant)
+    predict, correct = tables(problem.process, tuple(at for at, _ in past), tuple(t), order, variant)
     history = [problem.denoise(x_before, t_before) for t_before, x_before in past]
     predicted = x
     for n in range(len(kept)):
