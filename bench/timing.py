@@ -30,17 +30,17 @@ class RecordedNoise(Noise):
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__(*arguments, **keywords)  # type: ignore[arg-type]
-        self._drawn: dict[tuple[float, ...], Tensor] = {}
+        self.drawn: dict[tuple[float, ...], Tensor] = {}
 
     def increment(self, s_from: float, s_to: float) -> Tensor:
-        if (s_from, s_to) not in self._drawn:
-            self._drawn[s_from, s_to] = super().increment(s_from, s_to)
-        return self._drawn[s_from, s_to]
+        if (s_from, s_to) not in self.drawn:
+            self.drawn[s_from, s_to] = super().increment(s_from, s_to)
+        return self.drawn[s_from, s_to]
 
     def independent(self, position: int) -> Tensor:
-        if (position,) not in self._drawn:
-            self._drawn[(position,)] = super().independent(position)
-        return self._drawn[(position,)]
+        if (position,) not in self.drawn:
+            self.drawn[(position,)] = super().independent(position)
+        return self.drawn[(position,)]
 
 
 @contextmanager

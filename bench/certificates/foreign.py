@@ -117,7 +117,7 @@ def _scheduled(
     p, past = problem.process, problem.start
     times = torch.cat([torch.tensor([t for t, _ in past], dtype=torch.float64), grid])
     nodes = p.sigma_hat(times)
-    scheduler = _on_nodes(made, flags, nodes.numpy())
+    scheduler = on_nodes(made, flags, nodes.numpy())
     scale = _scale(made.__name__, nodes) / p.alpha(times)
     given = [y for _, y in past] + [x]
     position = 0
@@ -184,7 +184,7 @@ def _sigma_at(scheduler: Any, call: int) -> Tensor:
     return sigma / (1 - sigma) if kind.startswith("FlowMatch") else sigma
 
 
-def _on_nodes(made: Any, flags: dict[str, Any], nodes: np.ndarray) -> Any:
+def on_nodes(made: Any, flags: dict[str, Any], nodes: np.ndarray) -> Any:
     """A scheduler whose noise levels are the nodes (n,), σ̂ decreasing, in float64 where it keeps them in a table."""
     kind, n, sigma = made.__name__, len(nodes), torch.from_numpy(nodes)
     if kind in TABLED:
@@ -246,7 +246,7 @@ def _on_table(made: Any, flags: dict[str, Any], nodes: np.ndarray) -> Any:
 def _k_diffusion(address: str, name: str) -> SolverInfo:
     if name not in SAMPLERS:
         raise unknown(f"sampler of {address}", name, SAMPLERS)
-    function = getattr(_sampling(address), f"sample_{name}")
+    function = getattr(sampling(address), f"sample_{name}")
     claimed, calls, stochastic = SAMPLERS[name]
 
     def method(problem: Problem, x: Tensor, grid: Tensor) -> Iterator[Step]:
@@ -281,7 +281,7 @@ def _sampled(problem: Problem, x: Tensor, grid: Tensor, function: Callable[..., 
         yield float(times[n]), states[n] * float(alpha[n])
 
 
-def _sampling(address: str) -> Any:
+def sampling(address: str) -> Any:
     """k-diffusion's module of samplers, without the rest of that package and its many dependencies."""
     spec = importlib.util.find_spec("k_diffusion")
     if spec is None or not spec.submodule_search_locations:
