@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scorebench.reference_models.errors import UsageError
+
 from .cells import Cell, cells_of
 from .measure import Result, cause, skipped, write
 from .processes import die_with_parent
@@ -77,6 +79,8 @@ def _time_here(suite: Suite, root: Path, prepare: Prepare, keys: list[str]) -> P
         torch.set_num_threads(1)
         prepare()
         _cells.update({cell.key: cell for cell in cells_of(suite, Store(root))})
+    if not _cells.keys() >= set(keys):
+        raise UsageError("code that is measured has changed since this run began: start it again")
     panel = [_cells[key] for key in keys]
     return time_panel(panel, anchor_of(panel[0]))
 
@@ -92,6 +96,8 @@ def measure_times(cells: list[Cell], store: Store, stopwatches: Stopwatches) -> 
         try:
             panel, calls = stopwatches.rounds(able)
             break
+        except UsageError:
+            raise
         except Exception:
             broken = {cell.key: error for cell in able if (error := failure(cell))}
             for cell in able:

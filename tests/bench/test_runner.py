@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from subprocess import PIPE
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -192,6 +192,25 @@ def test_times_are_taken_in_fresh_processes_at_every_batch(tmp_path: Path, monke
         throughput = rows[rows.cell == key].loc["throughput", "value"]
         assert throughput == pytest.approx(1000 * n * np.median(1 / arrays["wall_ms"]))
     assert {cell.config["n"] for cell in plan(suite)} == {3, 5}
+
+
+def test_code_that_changes_during_a_run_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Timing(models=["exact:gmm"], batches=[3], rounds=1, processes=1)
+    change = {"sampling": False, "likelihood": None, "budgets": [6], "solvers": SUITE.solvers[:1], "timing": clock}
+    monkeypatch.setattr(time_pass.ProcessPoolExecutor, "submit", lambda pool, work, *given: Planned(work, given))
+    monkeypatch.setattr(time_pass, "cells_of", lambda suite, store: [])  # what the process plans, with the new code
+    with pytest.raises(UsageError, match="changed since this run began"):
+        run_suite(SUITE.model_copy(update=change), Store(tmp_path / "store"))
+
+
+class Planned(NamedTuple):
+    """A task that is done in this process."""
+
+    work: Any
+    given: Any
+
+    def result(self) -> Any:
+        return self.work(*self.given)
 
 
 def damage(path: Path) -> None:
