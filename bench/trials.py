@@ -1,7 +1,8 @@
 """Trials of the store and the runner: runs killed at random, run together, on a full disk, and files that lose a bit.
 
-`python -m scorebench.bench.trials` does all of them with a small suite of its own, and ends with exit code 1 when a table
-differs from an undisturbed run's in anything but times, when a file is left half written, or when damage goes unseen.
+`python -m scorebench.bench.trials` does all of them with a small suite of its own, and with `--suite quick` kills one run of
+that suite alone. It ends with exit code 1 when a table differs from an undisturbed run's in anything but times, when a file is
+left half written, or when damage goes unseen.
 """
 
 import argparse
@@ -45,8 +46,9 @@ CHANGING = ["started", "seconds", "command"]  # and the values of the time pass
 class Trials:
     """A folder with the suite and the store of an undisturbed run, which all others are compared with."""
 
-    def __init__(self, folder: Path, seed: int) -> None:
+    def __init__(self, folder: Path, seed: int, suite: str | None = None) -> None:
         self.folder, self.random = folder, random.Random(seed)
+        self.suite = suite or str(folder / "trial.toml")
         (folder / "trial.toml").write_text(SUITE)
         start = time.monotonic()
         self.must(self.run("whole"), 0)
@@ -56,7 +58,7 @@ class Trials:
         print(f"an undisturbed run: {len(self.whole.keys('cells'))} cells in {self.seconds:.1f} s")
 
     def start(self, store: str) -> "subprocess.Popen[str]":
-        command = [*COMMAND, "run", str(self.folder / "trial.toml"), "--store", str(self.folder / store)]
+        command = [*COMMAND, "run", self.suite, "--store", str(self.folder / store)]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
@@ -79,15 +81,18 @@ class Trials:
             timed = mine["config"]["pass"] in TIMED
             need(timed or mine["npz_sha256"] == theirs["npz_sha256"], f"{store}: the arrays of {key} differ")
 
-    def kills(self, count: int) -> None:
-        """Kill runs with -9 at random moments: the watcher, its child or both. Started again, they end as if nothing was."""
+    def kills(self, count: int, longest: float) -> None:
+        """Kill runs with -9 at random moments: the watcher, its child or both. Started again, they end as if nothing was.
+
+        `longest` is how many seconds after its first new cell a run is killed at the latest.
+        """
         done, stores, inside = 0, 0, 0
         while done < count:
             stores += 1
             name, finished = f"killed-{stores}", dict[str, int]()
             while True:
                 process = self.start(name)
-                if done < count and self.kill_at_random(process, self.folder / name):
+                if done < count and self.kill_at_random(process, self.folder / name, longest):
                     done += 1
                 else:
                     self.must(finish(process), 0)
@@ -102,15 +107,15 @@ class Trials:
             f"{done} kills, {inside} runs that had finished cells, {stores} stores: all as undisturbed, no cell twice"
         )
 
-    def kill_at_random(self, process: "subprocess.Popen[str]", store: Path) -> bool:
-        """Kill after a random time, half the time counted from the first cell of this run; False if it had finished."""
+    def kill_at_random(self, process: "subprocess.Popen[str]", store: Path, longest: float) -> bool:
+        """Kill after a random time, mostly counted from the first cell of this run; False if it had finished."""
         before, end = cell_times(store), time.monotonic() + 60
         if self.random.random() < 0.8:
             while cell_times(store) == before and process.poll() is None and time.monotonic() < end:
                 time.sleep(0.01)
-            wait = self.random.uniform(0, 0.3 * self.seconds)
+            wait = self.random.uniform(0, longest)
         else:
-            wait = self.random.uniform(0, self.seconds)
+            wait = self.random.uniform(0, 4 * longest)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(wait)
         if process.poll() is not None:
@@ -271,14 +276,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--suite", help="kill one run of this suite, and nothing else")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(Path(folder), chosen.seed)
-        trials.damage(200)
-        trials.full_disk()
-        trials.interrupts(3)
-        trials.together(3)
-        trials.kills(chosen.kills)
+        trials = Trials(Path(folder), chosen.seed, chosen.suite)
+        if chosen.suite:
+            trials.kills(chosen.kills, 1.2 * trials.seconds / chosen.kills)
+        else:
+            trials.damage(200)
+            trials.full_disk()
+            trials.interrupts(3)
+            trials.together(3)
+            trials.kills(chosen.kills, 0.3 * trials.seconds)
 
 
 if __name__ == "__main__":
