@@ -39,6 +39,7 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_preserve_defaults = True
+autodoc_mock_imports = ["triton"]  # a gigabyte, for one module that needs a GPU
 autodoc_typehints = "signature"
 
 html_theme, html_title = "furo", "scorebench"

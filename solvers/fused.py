@@ -18,7 +18,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FEWEST = 2**19  # entries of a state that is worth it
 BLOCK = 16384  # entries
 TERMS = 6  # of one call; more are added by another
 KEPT = 4  # buffers of a solve that wait for their next use
@@ -29,11 +28,12 @@ def available() -> bool:
 
 
 def fits(terms: Sequence[tuple[float, Tensor]]) -> bool:
-    """Whether these terms, whose types are equal, can be added here: dense, on the CPU, of one shape, without gradients."""
+    """Whether these terms can be added here: dense, on the CPU, of one shape and type, without gradients."""
     first = terms[0][1]
     if first.device.type != "cpu" or first.dtype not in (torch.float32, torch.float64) or not available():
         return False
-    plain = all(x.is_contiguous() and x.shape == first.shape and type(x) is Tensor for _, x in terms)
+    alike = all(x.dtype is first.dtype and x.shape == first.shape for _, x in terms)
+    plain = alike and all(x.is_contiguous() and type(x) is Tensor for _, x in terms)
     recorded = torch.is_grad_enabled() and any(x.requires_grad for _, x in terms)
     return plain and not recorded and not torch.compiler.is_compiling()
 

@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from .update import kernels as device_kernels
+
 LATENT, INDEPENDENT, OCTAVE, BRIDGE, PROBE, UNIFORM = range(6)  # streams
 MASK = 0xFFFFFFFF
 DEPTH = 14  # bisections of an octave: increments down to 2^-14 of s are those of one path
@@ -69,6 +71,11 @@ class Noise:
 
     def independent(self, position: int) -> Tensor:
         """Standard normals (b, *shape), independent for every position: the noise of a corrector."""
+        kernels = device_kernels() if torch.device(self.device).type == "cuda" else None
+        if kernels is not None and self.dtype is torch.float32:
+            indices = self.indices.to(self.device)
+            drawn: Tensor = kernels.normals(self.seed, indices, self.shape, INDEPENDENT, position)
+            return drawn
         return self._give(self._normals(INDEPENDENT, torch.tensor([position]))[0])
 
     def increment(self, s_from: float, s_to: float) -> Tensor:

@@ -38,7 +38,7 @@ def test_threads_share_the_work_and_change_nothing() -> None:
 
 @compiled
 def test_a_large_state_takes_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "FEWEST", SIZE)
+    monkeypatch.setattr(update, "FEWEST", SIZE)
     seen: list[int] = []
     monkeypatch.setattr(fused, "combine", lambda told: seen.append(len(told)) or eager(*told))
     given = terms(3, torch.float32)
@@ -49,7 +49,7 @@ def test_a_large_state_takes_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("change", ["stride", "gradient", "half", "nothing to add"])
 def test_what_does_not_fit_is_added_eagerly(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "FEWEST", 1)
+    monkeypatch.setattr(update, "FEWEST", 1)
     monkeypatch.setattr(fused, "combine", None)
     given = terms(2, torch.float32, 60, 50)
     match change:
