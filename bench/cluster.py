@@ -1,6 +1,7 @@
 """Runs the quality cells of a suite on a Ray cluster, wherever there is room; what workers find comes back to the one store.
 
-A task is a cell, or a block of a large one whose last task merges them, of one CPU and one thread. A worker measures it in a
+A task is a cell, or a block of a large one whose last task merges them, of one CPU and one thread, and of one GPU where the
+suite's device is one: the driver needs none, unless it times. A worker measures it in a
 folder of its node, which keeps what its next cells need, references above all, and returns the files; the driver writes them.
 So no folder need be shared, and a lost worker costs another attempt. Cells that are timed run afterwards on the driver's node,
 of which Ray then holds every CPU for them.
@@ -23,6 +24,7 @@ from . import blocks
 from .cells import Cell
 from .crew import Crew, Job, Task, references_in
 from .measure import Result, write
+from .placement import check_device
 from .runner import Event, Orders, Outcome, Run, Tell, begin
 from .store import Store, write_whole
 from .suite import Suite
@@ -37,6 +39,8 @@ def run_on_ray(suite: Suite, store: Store, tell: Tell, orders: Orders, address: 
     Files of plug-ins must be there on every worker. UsageError where there is no Ray or no cluster.
     """
     with connected(address):  # first: where there is no cluster, nothing is written
+        check_room(suite, address)
+        orders = replace(orders, elsewhere=True)
         run, cells = begin(suite, store, tell, orders)
         left = [cell for cell in cells if not run.finished(cell)]
         todo = [cell for cell in left if not cell.timed]
@@ -44,6 +48,18 @@ def run_on_ray(suite: Suite, store: Store, tell: Tell, orders: Orders, address: 
         with _whole_node() if len(todo) < len(left) else nullcontext():
             rest = run_watched(suite, store, tell, replace(orders, attempted=frozenset(new)))
     return Outcome(rest.cells, rest.new + len(new), rest.skipped, rest.failed)
+
+
+def check_room(suite: Suite, address: str) -> None:
+    """UsageError where the cluster, or this node for what is timed, lacks the suite's device."""
+    import ray
+
+    if suite.device == "cpu":
+        return
+    if not ray.cluster_resources().get("GPU", 0):
+        raise UsageError(f"device {suite.device}: the Ray cluster at {address!r} has no GPU; or run with --device cpu")
+    if suite.timing is not None:
+        check_device(suite.device)
 
 
 def _spread(run: Run, job: Job, cells: list[Cell]) -> set[str]:

@@ -127,9 +127,10 @@ class Crew:
         """(task, its files, or why there are none) as they come; what comes is written before the next is asked for."""
         import ray
 
-        remote = ray.remote(max_retries=0, num_cpus=1, num_returns="streaming")(_measure)
+        gpus = int(self.job.suite.device == "cuda")
+        remote = ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus, num_returns="streaming")(_measure)
         while self.waiting or self.handed:
-            slots = max(int(ray.cluster_resources().get("CPU", 0)), 1)
+            slots = max(int(ray.cluster_resources().get("GPU" if gpus else "CPU", 0)), 1)
             while len(self.handed) < AHEAD * slots and (task := self._next()) is not None:
                 parts = self._parts(task) if task.rows is None else {}
                 self.handed[remote.remote(self.job, [self.references], task, parts)] = task

@@ -57,7 +57,7 @@ class Orders:
     """How to run: `partial` of a suite, with the rest of its cells kept listed; with so many seconds a cell, 0 for any.
 
     `attempted` cells are left as they are, and those `alone` are tried before they are timed with others: after a crash.
-    `prepare`, which can be pickled, registers plug-ins in a new process.
+    `prepare`, which can be pickled, registers plug-ins in a new process. `elsewhere`: other machines have the suite's device.
     """
 
     partial: bool = False
@@ -65,6 +65,7 @@ class Orders:
     attempted: frozenset[str] = frozenset()
     alone: frozenset[str] = frozenset()
     prepare: Callable[[], None] = nothing
+    elsewhere: bool = False
 
 
 DEFAULT = Orders()
@@ -154,8 +155,9 @@ def run_suite(suite: Suite, store: Store, tell: Tell = lambda event: None, order
 
 
 def begin(suite: Suite, store: Store, tell: Tell, orders: Orders) -> tuple[Run, list[Cell]]:
-    """Plan a suite and open its store, which is brought to this schema; UsageError first where its device is not here."""
-    check_device(suite.device)
+    """Plan a suite and open its store, which is brought to this schema; UsageError first where its device is missing."""
+    if not orders.elsewhere:
+        check_device(suite.device)
     cells = cells_of(suite, store)
     tell(Event("", total=len(cells)))
     migrate(store, lambda line: tell(Event(line, note=True)))

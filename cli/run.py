@@ -41,7 +41,8 @@ def run(
     from scorebench.bench.watched import run_watched
 
     chosen = load_suite(suite).select(model, solver, budget, grid, device)
-    check_device(chosen.device)
+    if ray is None:
+        check_device(chosen.device)
     chosen.check()
     with progress_bar() as progress:
         bar, done = progress.add_task("", total=0), set[str]()

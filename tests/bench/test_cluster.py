@@ -1,13 +1,15 @@
 """A run on Ray: the results of one process, bit for bit, though a worker is killed; and workers that always die, or hang."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from scorebench.bench import blocks, crew
+from scorebench.bench import blocks, cluster, crew
 from scorebench.bench.cluster import run_on_ray
 from scorebench.bench.rows import load_rows
 from scorebench.bench.runner import Event, Orders, run_suite
@@ -109,6 +111,31 @@ def test_a_worker_that_always_dies_or_hangs_costs_its_cell_alone(
     assert rows.loc["doomed", "message"] == "crashed: worker lost 2 times (WorkerCrashedError)"
     assert rows.loc["endless", "message"] == "time-out: not finished in 15 s"
     assert (rows.loc[["exp-ab2", "fragile"], "status"] == "ok").all()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_the_driver_needs_no_gpu_but_to_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster is pretended: it has a GPU or not, and its workers are handed tasks and do nothing."""
+    ray, there = pytest.importorskip("ray"), dict[str, float]()
+
+    def results(hands: crew.Crew) -> Iterator[tuple[crew.Task, crew.Files | str]]:
+        return ((task, "no such worker") for task in hands.waiting)
+
+    monkeypatch.setattr(cluster, "connected", nullcontext)
+    monkeypatch.setattr(cluster, "_sweep", lambda job: None)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: there)
+    monkeypatch.setattr(ray, "put", lambda value: value)
+    monkeypatch.setattr(crew.Crew, "results", results)
+    run = partial(run_on_ray, tell=lambda event: None, orders=Orders(), address="there:6379")
+    moved = FINE.model_copy(update={"device": "cuda"})
+    with pytest.raises(UsageError, match="the Ray cluster at 'there:6379' has no GPU; or run with --device cpu"):
+        run(moved, Store(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+    there["GPU"] = 1.0
+    outcome = run(moved, Store(tmp_path / "store"))
+    assert (outcome.new, outcome.failed) == (1, 1)
+    with pytest.raises(UsageError, match="sees no GPU here"):
+        run(moved.model_copy(update={"timing": Timing(models=["exact:gaussian"])}), Store(tmp_path / "timed"))
 
 
 @pytest.mark.parametrize(
