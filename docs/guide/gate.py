@@ -47,13 +47,13 @@ def sh(commands, code=0):
 # %% [markdown]
 # ## Choose
 #
-# A store answers once it holds the model. Here is a small one, five solvers at five budgets, on a mixture whose trajectories
+# A store answers once it holds the model. Here is a small one, three solvers at five budgets, on a mixture whose trajectories
 # are known and a network:
 
 # %%
 sh(r"""
 scorebench run quick --model exact:gmm --model digits-vp --store build/guide-gate/store \
-    --solver euler --solver ddim --solver dpmpp-2m --solver unipc-3 --solver deis-tab3 \
+    --solver euler --solver dpmpp-2m --solver unipc-3 \
     --budget 5 --budget 8 --budget 10 --budget 15 --budget 20
 """)
 
