@@ -6,8 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from scorebench.reference_models.parameterisation import broadcast
+
 from ..facts import Reference, Step, solver
 from ..problem import Problem
+from ..update import combine
 from .runge_kutta import BOGACKI_SHAMPINE, Tableau
 
 DORMAND_PRINCE = Tableau(
@@ -110,12 +113,13 @@ def trial(
 ) -> tuple[Tensor, list[Tensor], Tensor]:
     """One step of h (b,): the result, its error estimates, and the slope there (first same as last)."""
     tableau, stages = pair.tableau, [k]
+    rows = broadcast(h, x)
     for row, c in zip(tableau.a[1:], tableau.c[1:], strict=True):
         at = t_end if c == 1 else t + c * h
-        stages.append(problem.velocity(x + scale_rows(h, weighted(row, stages)), at))
-    x1 = x + scale_rows(h, weighted(tableau.b, stages))
+        stages.append(problem.velocity(torch.addcmul(x, rows, weighted(row, stages)), at))
+    x1 = torch.addcmul(x, rows, weighted(tableau.b, stages))
     stages.append(problem.velocity(x1, t_end))
-    return x1, [scale_rows(h, weighted(row, stages)) for row in pair.errors], stages[-1]
+    return x1, [rows * weighted(row, stages) for row in pair.errors], stages[-1]
 
 
 def first_step(
@@ -126,7 +130,7 @@ def first_step(
     sign = torch.sign(end - t)
     d0, d1 = scaled_norm(x, x.abs(), rtol, atol), scaled_norm(k, x.abs(), rtol, atol)
     h0 = torch.minimum(torch.where((d0 < 1e-5) | (d1 < 1e-5), 1e-6, 0.01 * d0 / d1), span)
-    k1 = problem.velocity(x + scale_rows(sign * h0, k), t + sign * h0)
+    k1 = problem.velocity(torch.addcmul(x, broadcast(sign * h0, x), k), t + sign * h0)
     d2 = scaled_norm(k1 - k, x.abs(), rtol, atol) / h0
     steep = torch.maximum(d1, d2)
     h1 = torch.where(steep <= 1e-15, (h0 * 1e-3).clamp_min(1e-6), (0.01 / steep) ** (1 / order))
@@ -134,11 +138,11 @@ def first_step(
 
 
 def weighted(weights: tuple[float, ...], tensors: list[Tensor]) -> Tensor:
-    return torch.stack([w * k for w, k in zip(weights, tensors, strict=True) if w]).sum(0)
+    return combine(*zip(weights, tensors, strict=True))
 
 
 def scale_rows(h: Tensor, x: Tensor) -> Tensor:
-    return h.to(x).reshape(-1, *[1] * (x.ndim - 1)) * x
+    return broadcast(h, x) * x
 
 
 def scaled_norm(x: Tensor, magnitude: Tensor, rtol: float, atol: float) -> Tensor:
