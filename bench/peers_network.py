@@ -16,10 +16,10 @@ from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.network import NetworkModel, build_unet
 from scorebench.reference_models.process import VP
 from scorebench.reference_models.training import RECIPES
+from scorebench.solvers import registry  # noqa: F401  (so that the list is complete)
 from scorebench.solvers.drive import solve
-from scorebench.solvers.facts import SolverInfo
+from scorebench.solvers.facts import SOLVERS, SolverInfo
 from scorebench.solvers.grids import make_grid
-from scorebench.solvers.registry import SOLVERS
 
 from .peer_timing import Row, figure
 from .timing import RecordedNoise, threads
