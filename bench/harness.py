@@ -1,7 +1,7 @@
 """What a run spends beside what it measures: `python -m scorebench.bench.harness SUITE` runs a suite anew and says so.
 
-CPU time of this process, its start included, by what it was spent on: solving (the network and the solver), metrics, and the
-rest, which is the harness. The fresh processes that time have a line of their own.
+CPU time of this process, its start included, by what it was spent on: solving (the network and the solver), timing the same,
+metrics, and the rest, which is the harness. Fresh processes that time, of suites that ask for them, have a line of their own.
 """
 
 import argparse
@@ -18,13 +18,13 @@ from unittest.mock import patch
 
 import torch
 
-from . import facts, measure, optimised_grids, references
+from . import facts, measure, optimised_grids, references, time_pass
 from .metrics import Metrics
 from .runner import run_suite
 from .store import Store
 from .suite import load_suite
 
-SOLVING, METRICS, HARNESS = "solving", "metrics", "harness"
+SOLVING, TIMING, METRICS, HARNESS = "solving", "timing", "metrics", "harness"
 KINDS: dict[tuple[Any, str], str] = {
     (measure, "solve"): SOLVING,
     (measure, "log_likelihood"): SOLVING,
@@ -33,6 +33,7 @@ KINDS: dict[tuple[Any, str], str] = {
     (references, "log_likelihood"): SOLVING,
     (optimised_grids, "teacher"): SOLVING,
     (facts, "interpolations"): SOLVING,
+    (time_pass, "time_panel"): TIMING,
     (Metrics, "update"): METRICS,
 }
 
