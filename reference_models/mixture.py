@@ -20,10 +20,9 @@ class Parameters:
     """The mixture's tensors in one dtype on one device, with what every call needs of them."""
 
     log_weights: Tensor  # (k,)
-    means: Tensor  # (k, d)
+    basis: Tensor  # U as (d, k·r), then the means as (d, k): what x is multiplied by, and what D is made of
     variances: Tensor  # s_k² (k,)
     extra: Tensor  # l_kj (k, r)
-    axes: Tensor  # U as (d, k·r)
     centres: Tensor  # m_k · U_kj (k, r)
     square_means: Tensor  # |m_k|² (k,)
 
@@ -35,6 +34,7 @@ class Components:
     p: Parameters
     log_joint: Tensor  # log w_k N(x; …) (b, k)
     a: Tensor  # U_kᵀ (x − αm_k) (b, k, r)
+    along_means: Tensor  # m_k · x (b, k)
     alpha: Tensor  # (., 1)
     v0: Tensor  # (., k)
     v: Tensor  # (., k, r)
@@ -94,7 +94,7 @@ class Mixture:
         w = (1 / c.v0[..., None] - 1 / c.v) * c.a
         along_x = c.a + c.alpha[..., None] * c.p.centres  # U_kᵀ x
         squares = e**2 * (flat**2).sum(1, keepdim=True) + shrink**2 * c.p.square_means + (w**2).sum(-1)
-        crosses = e * shrink * (flat @ c.p.means.T) + (
+        crosses = e * shrink * c.along_means + (
             w * (e[..., None] * along_x + shrink[..., None] * c.p.centres)
         ).sum(-1)
         mean = ratio * (self._denoise(flat, c) - mean_gain * flat)
@@ -132,28 +132,30 @@ class Mixture:
 
     def _denoise(self, x: Tensor, c: Components) -> Tensor:
         r, (g0, g) = c.responsibilities, c.gains
-        along = (r[..., None] * (g - g0[..., None]) * c.a).flatten(1) @ c.p.axes.T
-        return (r * g0).sum(1, keepdim=True) * x + (r * (1 - c.alpha * g0)) @ c.p.means + along
+        along = (r[..., None] * ((g - g0[..., None]) * c.a)).flatten(1)
+        return (r * g0).sum(1, keepdim=True) * x + torch.cat([along, r * (1 - c.alpha * g0)], 1) @ c.p.basis.T
 
     def _components(self, x: Tensor, t: Tensor) -> Components:
         flat, p = x.flatten(1), self._parameters(x)
         alpha, variance = (c.to(x).reshape(-1, 1) for c in (self.process.alpha(t), self.process.sigma(t) ** 2))
         v0 = alpha**2 * p.variances + variance
         v = v0[..., None] + alpha[..., None] ** 2 * p.extra
-        a = (flat @ p.axes).reshape(len(x), *p.extra.shape) - alpha[..., None] * p.centres
-        distance = (flat**2).sum(1, keepdim=True) - 2 * alpha * (flat @ p.means.T) + alpha**2 * p.square_means
+        along = flat @ p.basis
+        along_axes, along_means = along[:, : p.extra.numel()], along[:, p.extra.numel() :]
+        a = along_axes.reshape(len(x), *p.extra.shape) - alpha[..., None] * p.centres
+        distance = (flat**2).sum(1, keepdim=True) - 2 * alpha * along_means + alpha**2 * p.square_means
         mahalanobis = distance / v0 + (a**2 * (1 / v - 1 / v0[..., None])).sum(-1)
         d, rank = flat.shape[1], p.extra.shape[1]
         log_volume = torch.log(v).sum(-1) + (d - rank) * torch.log(v0) + d * math.log(2 * math.pi)
-        return Components(p, p.log_weights - 0.5 * (mahalanobis + log_volume), a, alpha, v0, v)
+        return Components(p, p.log_weights - 0.5 * (mahalanobis + log_volume), a, along_means, alpha, v0, v)
 
     def _parameters(self, x: Tensor) -> Parameters:
         key = (x.dtype, x.device)
         if key not in self._cache:
-            axes = self.axes.permute(1, 0, 2).flatten(1)
+            basis = torch.cat([self.axes.permute(1, 0, 2).flatten(1), self.means.T], 1)
             centres = torch.einsum("kd,kdr->kr", self.means, self.axes)
             square_means = (self.means**2).sum(1)
-            tensors = (self.weights.log(), self.means, self.deviations**2, self.extra, axes, centres, square_means)
+            tensors = (self.weights.log(), basis, self.deviations**2, self.extra, centres, square_means)
             self._cache[key] = Parameters(*(tensor.to(x).contiguous() for tensor in tensors))
         return self._cache[key]
 

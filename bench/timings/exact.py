@@ -33,10 +33,7 @@ class Denoiser:
         self.model.denoise(self.x, self.t)
 
     def products(self) -> None:
-        flat, p = self.x.flatten(1), self.p
-        a, b = flat @ p.axes, flat @ p.means.T
-        b @ p.means
-        a @ p.axes.T
+        (self.x.flatten(1) @ self.p.basis) @ self.p.basis.T
 
     def track_denoise_over_products(self, device: str) -> float:
         calls, products = [], []
