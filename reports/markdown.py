@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from . import tables
+from . import literature, tables
 from .captions import suspicion
 from .page import Report, bibliography, link, more_tables, principal, provenance
 from .verdicts import Verdict
@@ -33,6 +33,8 @@ def markdown(report: Report) -> str:
         parts += [f"## {model}"] if pictures else []
         parts += [f"![{p.alt}]({p.file})\n\n{p.caption}" for p in pictures]
     parts += troubles(report)
+    if (found := literature.agreements(results))[1]:
+        parts += ["## Beside the literature", literature.CAN, table(*found)]
     if papers := bibliography(results):
         lines = [f"- {p['authors']}. *{p['title']}*. {linked(p['link'])}: {', '.join(p['solvers'])}" for p in papers]
         parts += ["## References", "\n".join(lines)]

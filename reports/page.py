@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import attribution, chooser, explore, likelihood, tables
+from . import attribution, chooser, explore, likelihood, literature, tables
 from .captions import suspicion
 from .chooser import heading
 from .figures import Picture
@@ -107,6 +107,8 @@ def context(report: Report) -> dict[str, Any]:
         "smaller": len(report.calls) > len(principal(results, report.calls)),
         "troubles": tables.troubles(results).to_dict("records"),
         "references": bibliography(results),
+        "literature": [table for table in (literature.agreements(results), literature.beside(results)) if table[1]],
+        "literature_can": literature.CAN,
     }
 
 
