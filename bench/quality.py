@@ -11,7 +11,7 @@ from .store import Json
 METRICS = tuple(
     "error_median error_p90 class_changed fid fid_corrected excess_fid kid precision recall sliced_wasserstein "
     "cross_entropy moments_frechet likelihood_error likelihood_bias nll round_trip_error "
-    "time_ms cpu_ms device_ms time_ratio throughput overhead_ms "
+    "time_ms cpu_ms device_ms time_ratio throughput overhead_ms time_in_calls "
     "likelihood_ms likelihood_cpu_ms likelihood_device_ms likelihood_time_ratio likelihood_throughput".split()
 )
 FLOOR = ("floor", "floor_low", "floor_high")
@@ -87,7 +87,8 @@ def time_rows(arrays: dict[str, np.ndarray], config: Json, calls: int, cuda: boo
     """Medians and quartiles over the rounds of all processes, for a time cell's arrays and the calls of one solve.
 
     The ratio is to the anchor timed in the same round; the overhead of sampling is what so many bare network calls of the
-    same round leave of the time. On a GPU `device_ms` is the time between events around the solve.
+    same round leave of the time. A solve takes as long as so many bare calls (`time_in_calls`, with the median's interval), by
+    CPU time, which does not pass while other work runs; on a GPU by wall time. On a GPU `device_ms` is the time between events.
     """
     wall, prefix = arrays["wall_ms"], "" if config["pass"] == "time" else "likelihood_"
 
@@ -103,7 +104,12 @@ def time_rows(arrays: dict[str, np.ndarray], config: Json, calls: int, cuda: boo
     ]
     if "device_ms" in arrays:
         rows.insert(2, row(f"{prefix}device_ms", *quartiles(arrays["device_ms"]), "ms"))
-    return rows if prefix else [*rows, row("overhead_ms", *quartiles(wall - calls * arrays["network_ms"]), "ms")]
+    if prefix:
+        return rows
+    if "network_cpu_ms" in arrays:
+        of_calls = wall / arrays["network_ms"] if cuda else arrays["cpu_ms"] / arrays["network_cpu_ms"]
+        rows.append(row("time_in_calls", *quantile_interval(of_calls, 0.5), "network calls"))
+    return [*rows, row("overhead_ms", *quartiles(wall - calls * arrays["network_ms"]), "ms")]
 
 
 def _disturbance(arrays: dict[str, np.ndarray], config: Json, cuda: bool) -> str:

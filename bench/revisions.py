@@ -15,6 +15,7 @@ from scorebench.reference_models.errors import UsageError
 from .store import write_whole
 from .suite import Suite
 
+ROUNDS = 3  # of times that seem slower: beside four busy loops 12 of 300 pairs seemed so in one round more, none in two
 START = "from scorebench.cli import main; main()"
 
 
@@ -75,12 +76,12 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def time_again(sides: Sequence[Revision], suite: Suite, rounds: int, say: Callable[[str], None]) -> list[list[Path]]:
-    """Run the time pass of a suite so often in every revision, in turn, each time afresh; the stores of each round."""
+def time_again(sides: Sequence[Revision], suite: Suite, say: Callable[[str], None]) -> list[list[Path]]:
+    """Run the time pass of a suite ROUNDS times in every revision, in turn, each time afresh; the stores of each round."""
     timed = suite.model_copy(update={"sampling": False, "round_trip": None})
     stores = []
-    for number in range(1, rounds + 1):
-        say(f"time again, {number} of {rounds}")
+    for number in range(1, ROUNDS + 1):
+        say(f"time again, {number} of {ROUNDS}")
         stores.append([side.store.with_name(f"{side.store.name}-time-{number}") for side in sides])
         for side, store in zip(sides, stores[-1], strict=True):
             shutil.rmtree(store, ignore_errors=True)

@@ -114,11 +114,12 @@ def failure(cell: Cell) -> Exception | None:
     return None
 
 
-def network_call(cell: Cell) -> Callable[[], object]:
+def network_calls(cell: Cell) -> Callable[[], object]:
+    """As many bare calls of a time cell's network as its budget: about as long as a solve, so that load disturbs both alike."""
     model, p = cell.model, cell.model.process
     x = latents(model, cell.config["n"], 0, cell.dtype, cell.device)
     t = torch.tensor(0.5 * (p.t_min + p.t_max), dtype=torch.float64)
-    return lambda: model.denoise(x, t)
+    return lambda: [model.denoise(x, t) for _ in range(cell.config["budget"])]
 
 
 def time_panel(cells: list[Cell], anchor: Cell) -> tuple[list[dict[str, np.ndarray]], list[int]]:
@@ -128,7 +129,7 @@ def time_panel(cells: list[Cell], anchor: Cell) -> tuple[list[dict[str, np.ndarr
     """
     config, device = cells[0].config, anchor.device
     names = READINGS if device.type == "cuda" else READINGS[:-1]
-    jobs = [job(cell) for cell in cells] + [job(anchor), network_call(anchor)]
+    jobs = [job(cell) for cell in cells] + [job(anchor), network_calls(anchor)]
     shuffler = random.Random(config["seed"])
     with threads(config["threads"]), torch.inference_mode():
         for cell, work in zip(cells, jobs, strict=False):
@@ -141,7 +142,8 @@ def time_panel(cells: list[Cell], anchor: Cell) -> tuple[list[dict[str, np.ndarr
                 times[round_, place], result = clock(jobs[place], device)
                 if isinstance(result, Solution | LogLikelihood):
                     calls[place] = result.count.calls
-    shared = {"anchor_ms": times[:, -2, 0], "network_ms": times[:, -1, 0]}
+    bare = times[:, -1, :2] / anchor.config["budget"]
+    shared = {"anchor_ms": times[:, -2, 0], "network_ms": bare[:, 0], "network_cpu_ms": bare[:, 1]}
     arrays = [{name: times[:, i, k] for k, name in enumerate(names)} | shared for i in range(len(cells))]
     return arrays, calls[: len(cells)]
 

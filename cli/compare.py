@@ -96,7 +96,7 @@ class Sides:
         return [read(store) for store in stores]
 
     def retimed(self, comparison: "Comparison") -> "Comparison":
-        """Times that seem slower are measured again, twice, in turn, where both sides are revisions."""
+        """Times that seem slower are measured again, a few times, in turn, where both sides are revisions."""
         from scorebench.bench.revisions import time_again
         from scorebench.bench.suite import load_suite
         from scorebench.reports.compare.levels import confirmed
@@ -108,7 +108,7 @@ class Sides:
         names = {name: sorted({str(getattr(f, name)) for f in slower}) for name in ("model", "solver")}
         budgets = sorted({int(f.budget) for f in slower if f.budget == f.budget})
         suite = load_suite(self.suite).select(names["model"], self.narrowed["--solver"], budgets)
-        rounds = time_again(self.revisions, suite, 2, lambda line: console.print(line, soft_wrap=True))
+        rounds = time_again(self.revisions, suite, lambda line: console.print(line, soft_wrap=True))
         pairs = [(read(str(was)), read(str(now))) for was, now in rounds]
         return replace(comparison, findings=confirmed(comparison.findings, pairs))
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
-from scorebench.bench.revisions import Revision, checkout, text_of, time_again
+from scorebench.bench.revisions import ROUNDS, Revision, checkout, text_of, time_again
 from scorebench.bench.suite import load_suite
 from scorebench.reference_models.errors import UsageError
 from scorebench.reports.compare.comparison import Comparison, compare
@@ -66,7 +66,9 @@ def pairs(folder: Path) -> Iterator[Comparison]:
     sides = [read(str(folder / f"seed-{seed}")) for seed in range(SEEDS)]
     for base, new in combinations(range(SEEDS), 2):
         found = compare(sides[base], sides[new])
-        again = [(sides[(base + k) % SEEDS], sides[(new + k) % SEEDS]) for k in (1, 2)]  # times are of the same work
+        again = [
+            (sides[(base + k) % SEEDS], sides[(new + k) % SEEDS]) for k in range(1, ROUNDS + 1)
+        ]  # times are of the same work
         yield replace(found, findings=confirmed(found.findings, again))
 
 
@@ -79,7 +81,7 @@ def caught(folder: Path, regression: Planted) -> list[str]:
     was, now = (read(str(side.measure(SUITE, [], lambda _: None))) for side in (base, new))
     first = compare(was, now)
     if not first.regressed and any(f.level == "time" for f in first.findings):
-        rounds = time_again([base, new], load_suite(SUITE), 2, lambda _: None)
+        rounds = time_again([base, new], load_suite(SUITE), lambda _: None)
         again = [(read(str(one)), read(str(other))) for one, other in rounds]
         first = replace(first, findings=confirmed(first.findings, again))
     named = [f for f in first.of("regression") if regression.solver in ("", f.solver)]

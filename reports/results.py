@@ -149,7 +149,7 @@ def _weight(rows: pd.DataFrame) -> tuple[int, int, str]:
 
 
 def _arrays(store: Store, key: str) -> Arrays:
-    """The arrays of a cell that reports need, errors in the order of the sample index, and under the names of measures the replicates by which cells pair."""
+    """The arrays of a cell that reports need, in the order of the sample index, and under measures' names the replicates."""
     timed = store.check(key)["config"]["pass"] in TIMED
     kept = {} if timed else _read(store.root / "cells" / f"{key}.npz", KEPT)
     if "error" in kept and (np.diff(kept["index"]) < 0).any():

@@ -149,31 +149,42 @@ def margin(row: Row, error: float) -> float:
     return float(ABSOLUTE.get(metric, max(RELATIVE * value, ERRORS * error)))
 
 
-def times(base: Side, new: Side) -> Iterator[Finding]:
+def times(base: Side, new: Side, sure: bool = True) -> Iterator[Finding]:
     """Times on one machine, in units of the bare network calls timed in the same rounds: load slows both alike.
 
-    One run of each side only ever warns: `confirmed` says what more of them confirm.
+    Beyond a tenth, and unless `sure` is false beyond both intervals. One run of each side only ever warns: `confirmed` says
+    what more of them confirm.
     """
-    both = _joined(in_calls(base.rows), in_calls(new.rows), [*CELL, "threads"])
+    was, now = in_calls(base.rows, new.rows)
+    both = _joined(was, now, [*CELL, "threads"])
     for row in both[_one_place(both)].to_dict("records"):
-        ratio = row["units new"] / row["units"]
-        if ratio > SLOWER and row["units low new"] > row["units high"]:
-            verdict = "warning"
-        elif ratio < 1 / SLOWER and row["units high new"] < row["units low"]:
-            verdict = "improvement"
-        else:
+        ratio, more = row["units new"] / row["units"], row["units new"] - row["units"]
+        ends = ("high", "low new") if more > 0 else ("low", "high new")
+        doubt = hypot(*(row[f"units {end}"] - row["units new" if "new" in end else "units"] for end in ends))
+        if 1 / SLOWER <= ratio <= SLOWER or (sure and abs(more) <= doubt):
             continue
+        verdict = "warning" if ratio > 1 else "improvement"
         why = f"{ratio:.2f} times as long, in units of its bare network calls"
         yield _found("time", verdict, row, None, row["value"], row["value new"], why)
 
 
-def in_calls(rows: pd.DataFrame) -> pd.DataFrame:
-    """The times of cells whose overhead is known, in `units` of their bare network calls, between the overhead's quartiles."""
-    overhead = rows[rows["metric"] == "overhead_ms"][[*CELL, "threads", "value", "low", "high"]]
-    timed = rows[rows["metric"] == "time_ms"].merge(overhead, on=[*CELL, "threads"], suffixes=("", " overhead"))
-    network = timed["value"] - timed["value overhead"]
-    found = {"units": "value overhead", "units low": "low overhead", "units high": "high overhead"}
-    return timed.assign(**{name: 1 + timed[column] / network for name, column in found.items()})
+def in_calls(*sides: pd.DataFrame) -> list[pd.DataFrame]:
+    """The times of each side's cells with `units`, what they are in bare network calls, between quartiles.
+
+    By CPU time and round for round where both sides have that, else (a store of before) by what the overhead leaves of the time.
+    """
+    counted = all((rows["metric"] == "time_in_calls").any() for rows in sides)
+    measure = "time_in_calls" if counted else "overhead_ms"
+    found = []
+    for rows in sides:
+        beside = rows[rows["metric"] == measure][[*CELL, "threads", "value", "low", "high"]]
+        timed = rows[rows["metric"] == "time_ms"].merge(beside, on=[*CELL, "threads"], suffixes=("", " units"))
+        one = 1.0 if counted else timed["value"] - timed["value units"]
+        values = {name: timed[name + " units"] / one + (not counted) for name in ("value", "low", "high")}
+        found.append(
+            timed.assign(**{"units": values["value"], "units low": values["low"], "units high": values["high"]})
+        )
+    return found
 
 
 def confirmed(found: list[Finding], rounds: list[tuple[Side, Side]]) -> list[Finding]:
@@ -182,7 +193,7 @@ def confirmed(found: list[Finding], rounds: list[tuple[Side, Side]]) -> list[Fin
     def key(f: Finding) -> tuple[str, str, str, str]:
         return f.model, f.kind, f.solver, str(f.budget)
 
-    slow = [{key(f) for f in times(*sides) if f.verdict == "warning"} for sides in rounds]
+    slow = [{key(f) for f in times(*sides, sure=False) if f.verdict == "warning"} for sides in rounds]
 
     def again(f: Finding) -> Finding:
         if f.level != "time" or f.verdict != "warning":

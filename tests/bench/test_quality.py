@@ -61,6 +61,8 @@ def test_likelihood_and_time_rows() -> None:
         "time_ms": 11.0, "cpu_ms": 11.0, "time_ratio": 2.0, "throughput": 2000.0, "overhead_ms": 7.0
     }  # fmt: skip
     assert rows[0]["note"] == ""
+    counted = time_rows(arrays | {"network_cpu_ms": wall / 5}, config, calls=2)
+    assert {r["metric"]: r["value"] for r in counted}["time_in_calls"] == pytest.approx(5.0)
     likelihood = time_rows(arrays, config | {"pass": "likelihood-time"}, calls=2)
     assert [r["metric"] for r in likelihood] == [
         f"likelihood_{name}" for name in ("ms", "cpu_ms", "time_ratio", "throughput")

@@ -187,3 +187,18 @@ def test_cells_that_differ_in_their_ending_alone_are_compared_each_with_its_own(
     rows.loc[worse, ["value", "low", "high"]] *= 1.5
     (finding,) = compare(base, replace(base, rows=rows), ["golden"]).findings
     assert finding.solver == "ddim (euler_at_final=True)"
+
+
+def test_times_in_calls_are_compared_where_both_sides_have_them(tmp_path: Path) -> None:
+    """By CPU time one solver takes 30 % more calls' worth; wall times and what the overhead leaves of them say nothing."""
+
+    def counted(one: Side, factor: float) -> Side:
+        calls = one.rows[one.rows["metric"] == "overhead_ms"].assign(metric="time_in_calls")
+        units = np.where(calls["solver"] == "pc", factor, 1.0) * 12
+        calls = calls.assign(value=units, low=units - 0.2, high=units + 0.2)
+        return replace(one, rows=pd.concat([one.rows, calls], ignore_index=True))
+
+    base, new = counted(side(tmp_path), 1.0), counted(side(tmp_path), 1.3)
+    first = compare(base, new, ["time"]).findings
+    assert {(f.verdict, f.solver) for f in first} == {("warning", "pc")} and "1.30 times" in first[0].why
+    assert not compare(side(tmp_path), new, ["time"]).findings
