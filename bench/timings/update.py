@@ -6,23 +6,24 @@ from scorebench.solvers.update import combine
 
 from .devices import DEVICES, clock, prepare, synchronise
 
-REPEATS = 100  # a sample of asv's is a single call, and one update is too short for its clock
+REPEATS = 100  # a sample of asv's is a single call, and one small update is too short for its clock
 
 
 class Update:
-    """A hundred updates of an image batch from two to four tensors, the range of the methods."""
+    """A hundred updates of a batch of images from two to six tensors, the range of the methods."""
 
-    params = ([2, 4], [(1, 1, 8, 8), (16, 3, 32, 32)], DEVICES)
-    param_names = ("terms", "shape", "device")
+    params = ([2, 4, 6], [(1, 1, 8, 8), (16, 3, 32, 32)], ["float32", "float64"], DEVICES)
+    param_names = ("terms", "shape", "dtype", "device")
     timer = staticmethod(clock)
     warmup_time = 0.3
 
-    def setup(self, terms: int, shape: tuple[int, ...], device: str) -> None:
+    def setup(self, terms: int, shape: tuple[int, ...], dtype: str, device: str) -> None:
         prepare(device)
-        generator = torch.Generator().manual_seed(0)
-        self.terms = [(0.5 + k, torch.randn(shape, generator=generator).to(device)) for k in range(terms)]
+        generator, kind = torch.Generator().manual_seed(0), getattr(torch, dtype)
+        draws = torch.randn(terms, *shape, generator=generator).to(device, kind)
+        self.terms = [(0.5 + k, draw) for k, draw in enumerate(draws)]
 
-    def time_combine(self, terms: int, shape: tuple[int, ...], device: str) -> None:
+    def time_combine(self, terms: int, shape: tuple[int, ...], dtype: str, device: str) -> None:
         for _ in range(REPEATS):
             combine(*self.terms)
         synchronise(device)
