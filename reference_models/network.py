@@ -21,6 +21,7 @@ from .process import Process, make_process
 from .torchvision_repair import repair
 
 WEIGHTS = Path(__file__).with_name("weights")
+KEPT = 1024  # of the network's conditions, one a time and size of the batch
 CANCELLED = 1e-14  # of two coefficients that are equal in exact arithmetic, the relative difference left
 
 
@@ -116,6 +117,7 @@ class NetworkModel:
         self.parameterisation, self.shape, self.digest, self.data = parameterisation, shape, digest, data
         self.label, self.null, self.guidance = label, null, guidance
         self.trained = process
+        self._conditions: dict[tuple[float, int, torch.dtype, torch.device], Tensor] = {}
 
     @property
     def network(self) -> nn.Module:
@@ -164,12 +166,21 @@ class NetworkModel:
             t, scale = self.process.at(t, self._in_training)
             at = torch.mul(x, scale)
         c_in, c_noise, kept, moved = self.trained.at(t, self.parameterisation.scalars)
-        time = torch.full((x.shape[0],), c_noise, dtype=x.dtype, device=x.device)
-        prediction = self._predict(at if c_in == 1.0 else torch.mul(at, c_in), time)
+        prediction = self._predict(at if c_in == 1.0 else torch.mul(at, c_in), self._condition(c_noise, x))
         of_x, of_prediction = a + b * kept * scale, b * moved
         if abs(of_x) <= CANCELLED * abs(a):
             return prediction if abs(of_prediction - 1) <= CANCELLED else torch.mul(prediction, of_prediction)
         return torch.add(torch.mul(x, of_x), prediction, alpha=of_prediction)
+
+    def _condition(self, c_noise: float, x: Tensor) -> Tensor:
+        """c_noise (b,) beside x (b, *d): kept, never written to."""
+        key, kept = (c_noise, x.shape[0], x.dtype, x.device), self._conditions
+        if key not in kept:
+            if len(kept) >= KEPT:
+                kept.clear()
+            with torch.inference_mode(False):  # so that it serves gradients too
+                kept[key] = torch.full(key[1:2], c_noise, dtype=x.dtype, device=x.device)
+        return kept[key]
 
     def _in_training(self, process: Process, t: Tensor) -> tuple[Tensor, Tensor]:
         """The time of training at which λ is that of the process at t, and what makes its state of x."""

@@ -93,7 +93,7 @@ def sum_kernel(  # type: ignore[no-untyped-def]
     tl.store(out + place, total, mask=inside)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def philox(block, index, seed_low, seed_high, stream, low, high):  # type: ignore[no-untyped-def]
     """The four words of a block of a sample; Triton's own rounds are those of Salmon et al. 2011 too."""
     seed = seed_low.to(tl.uint64) | (seed_high.to(tl.uint64) << 32)
