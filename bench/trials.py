@@ -237,7 +237,7 @@ def table(store: Store) -> str:
 
 
 def finish(process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=3600)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
