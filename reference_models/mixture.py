@@ -94,9 +94,7 @@ class Mixture:
         w = (1 / c.v0[..., None] - 1 / c.v) * c.a
         along_x = c.a + c.alpha[..., None] * c.p.centres  # U_kᵀ x
         squares = e**2 * (flat**2).sum(1, keepdim=True) + shrink**2 * c.p.square_means + (w**2).sum(-1)
-        crosses = e * shrink * c.along_means + (
-            w * (e[..., None] * along_x + shrink[..., None] * c.p.centres)
-        ).sum(-1)
+        crosses = e * shrink * c.along_means + (w * (e[..., None] * along_x + shrink[..., None] * c.p.centres)).sum(-1)
         mean = ratio * (self._denoise(flat, c) - mean_gain * flat)
         spread = (r * (squares + 2 * crosses)).sum(1) - (mean**2).sum(1)
         return (r * ((d - rank) * g0 + g.sum(-1))).sum(1) + spread / ratio[:, 0]

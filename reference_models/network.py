@@ -22,6 +22,7 @@ from .torchvision_repair import repair
 
 WEIGHTS = Path(__file__).with_name("weights")
 KEPT = 1024  # of the network's conditions, one a time and size of the batch
+Condition = tuple[float, Tensor, float, float]
 CANCELLED = 1e-14  # of two coefficients that are equal in exact arithmetic, the relative difference left
 
 
@@ -117,7 +118,7 @@ class NetworkModel:
         self.parameterisation, self.shape, self.digest, self.data = parameterisation, shape, digest, data
         self.label, self.null, self.guidance = label, null, guidance
         self.trained = process
-        self._conditions: dict[tuple[float, int, torch.dtype, torch.device], Tensor] = {}
+        self._conditions: dict[tuple[float, int, torch.dtype, torch.device], Condition] = {}
 
     @property
     def network(self) -> nn.Module:
@@ -165,22 +166,22 @@ class NetworkModel:
         if self.process is not self.trained:
             t, scale = self.process.at(t, self._in_training)
             at = torch.mul(x, scale)
-        c_in, c_noise, kept, moved = self.trained.at(t, self.parameterisation.scalars)
-        prediction = self._predict(at if c_in == 1.0 else torch.mul(at, c_in), self._condition(c_noise, x))
+        c_in, c_noise, kept, moved = self._conditions.get((t, x.shape[0], x.dtype, x.device)) or self._condition(t, x)
+        prediction = self._predict(at if c_in == 1.0 else torch.mul(at, c_in), c_noise)
         of_x, of_prediction = a + b * kept * scale, b * moved
         if abs(of_x) <= CANCELLED * abs(a):
             return prediction if abs(of_prediction - 1) <= CANCELLED else torch.mul(prediction, of_prediction)
         return torch.add(torch.mul(x, of_x), prediction, alpha=of_prediction)
 
-    def _condition(self, c_noise: float, x: Tensor) -> Tensor:
-        """c_noise (b,) beside x (b, *d): kept, never written to."""
-        key, kept = (c_noise, x.shape[0], x.dtype, x.device), self._conditions
-        if key not in kept:
-            if len(kept) >= KEPT:
-                kept.clear()
-            with torch.inference_mode(False):  # so that it serves gradients too
-                kept[key] = torch.full(key[1:2], c_noise, dtype=x.dtype, device=x.device)
-        return kept[key]
+    def _condition(self, t: float, x: Tensor) -> Condition:
+        """c_in, c_noise (b,) and the weights of x (b, *d) and of the prediction in x0: kept, never written to."""
+        if len(self._conditions) >= KEPT:
+            self._conditions.clear()
+        c_in, c_noise, kept, moved = self.trained.at(t, self.parameterisation.scalars)
+        with torch.inference_mode(False):  # so that it serves gradients too
+            condition = torch.full(x.shape[:1], c_noise, dtype=x.dtype, device=x.device)
+        found = self._conditions[t, x.shape[0], x.dtype, x.device] = c_in, condition, kept, moved
+        return found
 
     def _in_training(self, process: Process, t: Tensor) -> tuple[Tensor, Tensor]:
         """The time of training at which λ is that of the process at t, and what makes its state of x."""

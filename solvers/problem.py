@@ -104,9 +104,9 @@ class Problem:
         if isinstance(t, Tensor) and t.ndim:
             a, b = scalars(self.process, t)
             return broadcast(a, x) * x + broadcast(b, x) * self.denoise(x, t)
-        time = float(t)
-        kept, moved = self.process.at(time, scalars)
-        mix = getattr(self.model, "mix", None)
+        model, time = self.model, float(t)
+        kept, moved = model.process.at(time, scalars)
+        mix = getattr(model, "mix", None)
         if mix is None or type(self).denoise is not Problem.denoise:  # a problem that watches denoise sees every call
             return combine((kept, x), (moved, self.denoise(x, t)))
         self.spend()
