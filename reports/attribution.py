@@ -14,7 +14,6 @@ from matplotlib.figure import Figure
 from scorebench.bench.attribution import RESIDUAL, Effect, Term, analysis, main_effects
 from scorebench.bench.jackknife import GROUPS
 
-from .axes import png
 from .results import Results
 from .style import COLOURS, FAINT, MARKERS
 from .wording import count, interval, names, number
@@ -130,7 +129,7 @@ def ratio(effect: Effect) -> str:
     return f"× {number(value)} {interval(low, high)}"
 
 
-def chart(several: list[Crossing]) -> bytes:
+def chart(several: list[Crossing]) -> Figure:
     """Shares of the terms on the left and the levels' main effects on the right, a mark for each budget."""
     most = {term.name: max(_share(c, term.name) for c in several) for term in several[0].terms}
     terms = [name for name in most if most[name] >= SHOWN]
@@ -158,7 +157,7 @@ def chart(several: list[Crossing]) -> bytes:
     left.set_title(f"{several[0].model}: which choice makes the error", pad=12)
     right.set_title("and what each level does to it", pad=12)
     figure.tight_layout()
-    return png(figure)
+    return figure
 
 
 def _share(crossing: Crossing, name: str) -> float:

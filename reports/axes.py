@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from .style import DPI, FAINT, colour, marker
+from .style import DPI, FAINT, PRINTED, colour, marker
 from .wording import number
 
 CALLS = (5, 10, 20, 35, 50, 100, 200, 500, 1000, 2000, 5000, 1, 2, 3, 8, 15, 75, 150, 350)
@@ -116,7 +116,8 @@ def failures(ax: Axes, failed: Mapping[str, tuple[str, Sequence[float]]]) -> Non
 
 def note(ax: Axes, text: str) -> None:
     """A grey line in the lower left corner, inside the axes."""
-    ax.text(0.012, 0.02, text, transform=ax.transAxes, color=FAINT, fontsize=8.5, style="italic", va="bottom")
+    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5}
+    ax.text(0.012, 0.02, text, transform=ax.transAxes, color=FAINT, fontsize=8.5, style="italic", va="bottom", bbox=box)
 
 
 def png(figure: Figure, colours: int = 256) -> bytes:
@@ -128,4 +129,11 @@ def png(figure: Figure, colours: int = 256) -> bytes:
     if colours:
         image = image.quantize(colours, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     image.save(file, format="png")
+    return file.getvalue()
+
+
+def saved(figure: Figure, form: str) -> bytes:
+    """The figure as a file to print, the same at every run."""
+    file = io.BytesIO()
+    figure.savefig(file, format=form, dpi=PRINTED, metadata={"Date": None} if form == "svg" else None)
     return file.getvalue()

@@ -87,7 +87,7 @@ def line(label: str, rows: list[Row], costs: Json) -> Json:
     solver = str(rows[0]["solver"])
     numbers = {
         name: [None if not isfinite(row[name]) else float(f"{row[name]:.6g}") for row in rows]
-        for name in (*costs, "value")
+        for name in (*costs, "value", "low", "high")
     }
     return {
         "label": label, "colour": colour(solver), "symbol": SYMBOLS[marker(solver)],

@@ -2,16 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import attribution, captions, likelihood, strip
-from .axes import FAILURE_ROWS, GAP, End, end_labels, failures, log_ticks, log_values, note, png
+from . import attribution, captions, likelihood, robustness, strip
+from .axes import FAILURE_ROWS, GAP, End, end_labels, failures, log_ticks, log_values, note, png, saved
 from .results import Results
-from .style import FAINT, LIGHT, colour, dashes, is_peer, marker, use_style
+from .style import FAINT, INK, LIGHT, colour, dashes, is_peer, marker, use_style
 from .verdicts import DISTANCES, TIMES, Verdict, below_floor, timed_errors
 from .wording import count, number, slug
 
@@ -24,20 +25,31 @@ QUALITY = {
 }
 TITLES = {"error_median": "median error", "likelihood_error": "likelihood error"}
 CEILING = {"likelihood_error": 3.0}  # bits/dim: about what there is to know; some solvers come to 1e12 with few steps
+BANDS = 8  # strong lines up to which each has the band of its intervals
 CROWD = 24  # names beside a figure; where there are more, those never best are grey and have none
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure: its file name, its title, what to conclude, what it shows in words, and the PNG."""
+    """One figure: its file name, its title, what to conclude, what it shows in words; of no model where it is of all."""
 
     model: str
     file: str
     title: str
     caption: str
     alt: str
-    png: bytes
+    figure: Figure
     explored: bool = False  # whether an interactive plot shows the same
+    colours: int = 256  # of the PNG's palette, 0 for all
+
+    @cached_property
+    def png(self) -> bytes:
+        return png(self.figure, self.colours)
+
+    def printed(self) -> dict[str, bytes]:
+        """The figure for print: as SVG, and as PNG at PRINTED dots an inch."""
+        stem = self.file.removesuffix(".png")
+        return {f"{stem}.svg": saved(self.figure, "svg"), f"{stem}.png": saved(self.figure, "png")}
 
 
 def all_pictures(results: Results, calls: Sequence[Verdict], times: Sequence[Verdict]) -> list[Picture]:
@@ -55,7 +67,21 @@ def all_pictures(results: Results, calls: Sequence[Verdict], times: Sequence[Ver
     pictures += strips(results)
     pictures += interpolations(results)
     pictures += attributions(results)
+    pictures += forgiveness(results)
     return pictures
+
+
+def forgiveness(results: Results) -> Iterator[Picture]:
+    """Quality against the error of the score, where a store has models with several."""
+    for model, measure, budget, rows in robustness.curves(results):
+        yield Picture(
+            model,
+            f"robustness-{slug(measure)}-{slug(model)}.png",
+            f"{model}: who forgives a wrong score",
+            robustness.caption(rows, budget),
+            robustness.alt(model, rows),
+            robustness.chart(model, measure, budget, rows),
+        )
 
 
 def attributions(results: Results) -> Iterator[Picture]:
@@ -83,6 +109,7 @@ def interpolations(results: Results) -> Iterator[Picture]:
             captions.of_interpolation(rows),
             f"{len(rows)} rows of {rows.shape[1]} images of {model}: the first and the last are data, those between are decoded.",
             strip.draw_between(rows),
+            colours=256 if rows.shape[2] == 1 else 0,
         )
 
 
@@ -98,6 +125,7 @@ def strips(results: Results) -> Iterator[Picture]:
                 f"Images of {model}: one row a solver, blocks of eight for {shown.budgets_in_words()}, "
                 "the reference solution above and real data below.",
                 strip.draw(shown, arrays),
+                colours=256 if shown.grey() else 0,
             )
 
 
@@ -143,7 +171,7 @@ def leaders(rows: pd.DataFrame, x: str, verdicts: Sequence[Verdict]) -> set[str]
     return {v.best for v in verdicts} | set(likelihood.frontier(rows, x)["label"])
 
 
-def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[str], failed: pd.DataFrame) -> bytes:
+def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[str], failed: pd.DataFrame) -> Figure:
     """Lines of `value` against x, one per label, on log axes; words: the title and the names of both axes."""
     figure = Figure(figsize=(9, 5.4))
     ax = figure.subplots()
@@ -157,10 +185,11 @@ def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[s
         if label in plain:
             ax.plot(line[x], line["value"], color=LIGHT, lw=0.9, zorder=0.9)
             continue
-        draw_line(ax, line, x, label in strong)
+        draw_line(ax, line, x, label in strong, len(strong) <= BANDS)
         if len(last := line[line["value"] > 0].tail(1)):
             spot = (float(last[x].iloc[0]), float(last["value"].iloc[0]))
             ends.append(End(str(label), str(last["solver"].iloc[0]), *spot, label in strong))
+    mark_front(ax, rows, x)
     mark_floor(ax, rows, x)
     across = failed.assign(budget=failed["budget"].fillna(ax.get_xlim()[1])).groupby("label", sort=False)
     crosses = {str(label): (str(f["solver"].iloc[0]), sorted(f["budget"].tolist())) for label, f in across}
@@ -170,10 +199,10 @@ def chart(rows: pd.DataFrame, x: str, words: tuple[str, str, str], strong: set[s
     others = f"; grey: {len(plain)} others" if plain else ""
     peers = "; red: the field's practice" if named["solver"].map(is_peer).any() else ""
     best = "best somewhere" if plain else "best or tied somewhere"
-    note(ax, f"↙ lower left is better; bold: {best}{stochastic}{peers}{others}")
+    note(ax, f"↙ lower left is better; grey band: Pareto front; bold: {best}{stochastic}{peers}{others}")
     ax.set_title(words[0], pad=12)
     ax.set(xlabel=words[1], ylabel=words[2])
-    return png(figure)
+    return figure
 
 
 def background(rows: pd.DataFrame, strong: set[str]) -> set[str]:
@@ -182,6 +211,20 @@ def background(rows: pd.DataFrame, strong: set[str]) -> set[str]:
     if len(found) <= CROWD:
         return set()
     return set(found["label"][~found["label"].isin(strong) & ~found["solver"].map(is_peer)])
+
+
+def mark_front(ax: Axes, rows: pd.DataFrame, x: str) -> None:
+    """What nothing cheaper equals, and the band of its intervals: what reaches into it may tie with the front."""
+    best = likelihood.frontier(rows[rows["value"] > 0], x)
+    if best.empty:
+        return
+    across = [*best[x], ax.get_xlim()[1]]
+    low, value, high = (np.append(best[end], best[end].tail(1)) for end in ("low", "value", "high"))
+    low = np.maximum(np.where(np.isfinite(low), low, value), ax.get_ylim()[0])
+    ax.fill_between(
+        across, low, np.where(np.isfinite(high), high, value), step="post", color=INK, alpha=0.1, lw=0, zorder=0.5
+    )
+    ax.step(across, value, where="post", color=INK, lw=3.5, alpha=0.18, zorder=0.5)
 
 
 def mark_floor(ax: Axes, rows: pd.DataFrame, x: str) -> None:
@@ -216,8 +259,8 @@ def scale(ax: Axes, rows: pd.DataFrame, x: str, failed: pd.DataFrame, ceiling: f
         log_values(ax, min(marks) / span**0.12, max(marks) * span ** (above / (1 - above)))
 
 
-def draw_line(ax: Axes, line: pd.DataFrame, x: str, strong: bool) -> None:
-    """One solver: its line, its markers, and the band between the ends of its intervals."""
+def draw_line(ax: Axes, line: pd.DataFrame, x: str, strong: bool, bands: bool) -> None:
+    """One solver: its line, its markers, and with `bands` what lies between the ends of its intervals."""
     solver, kind = str(line["solver"].iloc[0]), str(line["kind"].iloc[0])
     tint = colour(solver)
     ax.plot(
@@ -231,8 +274,9 @@ def draw_line(ax: Axes, line: pd.DataFrame, x: str, strong: bool) -> None:
         linewidth=2.2 if strong else 1.2,
         alpha=1.0 if strong else 0.7,
     )
-    low = np.maximum(line["low"].to_numpy(float), ax.get_ylim()[0])
-    ax.fill_between(line[x], low, line["high"].to_numpy(float), color=tint, alpha=0.13, lw=0)
+    if bands:
+        low = np.maximum(line["low"].to_numpy(float), ax.get_ylim()[0])
+        ax.fill_between(line[x], low, line["high"].to_numpy(float), color=tint, alpha=0.13, lw=0)
     if x == "ms":
         ax.hlines(line["value"], line["ms_low"], line["ms_high"], color=tint, lw=1, alpha=0.8)
 

@@ -10,14 +10,19 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import attribution, chooser, explore, likelihood, literature, tables
+from . import across, attribution, certified, chooser, explore, likelihood, literature, tables
 from .captions import suspicion
 from .chooser import heading
 from .figures import Picture
 from .results import TIMED, Results
-from .verdicts import HEADLINE, TIMES, Verdict
+from .verdicts import HEADLINE, TIMES, Contest, Verdict
 from .wording import count, interval, number, slug, with_interval
 
+EMPTY = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Nothing to report</title>
+<body style="font: 16px/1.5 system-ui, sans-serif; max-width: 52rem; margin: 3rem auto; padding: 0 1rem">
+<h1>Nothing to report</h1><p>{{ message }}</p></body></html>
+"""
 TEMPLATES = Path(__file__).with_name("templates")
 PASSES = {
     "sample": "Sampling", "likelihood": "Likelihood", "round-trip": "Round trips", "time": "Time",
@@ -33,6 +38,7 @@ class Report:
     calls: Sequence[Verdict]
     times: Sequence[Verdict]
     pictures: Sequence[Picture]
+    judged: Sequence[tuple[Contest, Verdict]] = ()
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -64,6 +70,12 @@ def principal(results: Results, calls: Sequence[Verdict]) -> list[Verdict]:
         for model, measure, field, _ in results.principal(metric)
     }
     return [v for v in calls if fields[v.model, v.measure] == v.field]
+
+
+def empty(message: str) -> str:
+    """A page for a store that holds nothing, which says so."""
+    template = Environment(autoescape=True).from_string(EMPTY)
+    return template.render(message=message)
 
 
 def html(report: Report) -> str:
@@ -107,6 +119,8 @@ def context(report: Report) -> dict[str, Any]:
         "smaller": len(report.calls) > len(principal(results, report.calls)),
         "troubles": tables.troubles(results).to_dict("records"),
         "references": bibliography(results),
+        "across": [part for metric in across.METRICS if (part := across_models(report, metric))],
+        "certified": certified.table(results),
         "literature": [table for table in (literature.agreements(results), literature.beside(results)) if table[1]],
         "literature_can": literature.CAN,
     }
@@ -126,6 +140,19 @@ def section(report: Report, model: str) -> dict[str, Any]:
         "floors": tables.floors(report.results, model),
         "pictures": [(p, base64.b64encode(p.png).decode()) for p in pictures],
         "numbers": every_number(report, model),
+    }
+
+
+def across_models(report: Report, metric: str) -> dict[str, Any]:
+    """The pictures and the table of one measure across models; empty where there is one problem at most."""
+    problems, found = across.standings(report.results, report.judged, metric)
+    if problems < 2:
+        return {}
+    mine = [p for p in report.pictures if p.model == "" and p.file == f"profiles-{slug(metric)}.png"]
+    return {
+        "words": across.METRICS[metric],
+        "pictures": [(p, base64.b64encode(p.png).decode()) for p in mine],
+        "table": across.table(problems, found),
     }
 
 

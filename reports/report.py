@@ -1,6 +1,7 @@
 """A store turned into a report: one page, the same in Markdown, the tables and the figures."""
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pandas import DataFrame
@@ -8,22 +9,28 @@ from pandas import DataFrame
 from scorebench.bench.store import write_whole
 from scorebench.reference_models.errors import UsageError
 
-from . import attribution, tables
+from . import across, attribution, tables
 from .duels import duels
-from .figures import all_pictures
+from .figures import Picture, all_pictures
 from .markdown import markdown
-from .page import Report, html
-from .results import Results, load
-from .verdicts import best_at_each_time, contests, verdict
+from .page import Report, empty, html
+from .results import Empty, Results, load
+from .verdicts import Contest, Verdict, best_at_each_time, contests, verdict
+from .wording import slug
 
 
-def write_report(store: Path, out: Path) -> list[Path]:
+def write_report(store: Path, out: Path, printed: bool = False) -> list[Path]:
     """Write report.html, report.md, the tables and the figures into `out`; returns the files written.
+
+    With `printed` the figures stand in the folder print, too, as SVG and as PNG at 300 dots an inch.
 
     UsageError, and nothing written, where the store is missing or damaged or `out` cannot be written.
     """
     check_writable(out)
-    files = contents(store)
+    try:
+        files = contents(store, printed)
+    except Empty as error:
+        files = {"report.html": empty(str(error)).encode()}
     try:
         for name, content in files.items():
             write_whole(out / name, content)
@@ -32,12 +39,14 @@ def write_report(store: Path, out: Path) -> list[Path]:
     return [out / name for name in files]
 
 
-def contents(store: Path) -> dict[str, bytes]:
+def contents(store: Path, printed: bool = False) -> dict[str, bytes]:
     """Every file of the report, by name; the page first."""
     results = load(store)
     compared = list(contests(results))
     calls, times = [verdict(contest) for contest in compared], best_at_each_time(results)
-    report = Report(results, calls, times, all_pictures(results, calls, times))
+    judged = list(zip(compared, calls, strict=True))
+    pictures = [*all_pictures(results, calls, times), *profiles(results, judged)]
+    report = Report(results, calls, times, pictures, judged)
     csv = {
         "rows.csv": results.rows,
         "best.csv": tables.best([*calls, *times]),
@@ -50,7 +59,18 @@ def contents(store: Path) -> dict[str, bytes]:
         "report.md": markdown(report).encode(),
         **{name: table.to_csv(index=False).encode() for name, table in csv.items()},
         **{picture.file: picture.png for picture in report.pictures},
+        **{f"print/{name}": file for p in report.pictures if printed for name, file in p.printed().items()},
     }
+
+
+def profiles(results: Results, judged: Sequence[tuple[Contest, Verdict]]) -> Iterator[Picture]:
+    """The performance profiles of each measure that decides budgets of several problems."""
+    for metric, words in across.METRICS.items():
+        problems, found = across.standings(results, judged, metric)
+        if problems > 1:
+            told = f"Across models: performance profiles by {words}", across.caption(problems, found)
+            figure = across.chart(metric, problems, found)
+            yield Picture("", f"profiles-{slug(metric)}.png", *told, across.alt(metric, found), figure)
 
 
 def analysed(results: Results) -> dict[str, DataFrame]:

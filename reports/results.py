@@ -30,6 +30,10 @@ NUMBERS = (
 )
 
 
+class Empty(UsageError):
+    """A store without a cell."""
+
+
 @dataclass(frozen=True)
 class Results:
     """A store in memory.
@@ -73,11 +77,11 @@ class Results:
 
 
 def load(root: Path) -> Results:
-    """Read and check a whole store; UsageError at the first damaged file, or when it holds no cell."""
+    """Read and check a whole store; UsageError at the first damaged file, Empty when it holds no cell."""
     store = Store(root).open_for_reading()
     suites, rows = store.suites(), load_rows(store)
     if rows.empty:
-        raise UsageError(f"store {root} holds no cell: fill it with `scorebench run quick --store {root}`")
+        raise Empty(f"store {root} holds no cell: fill it with `scorebench run quick --store {root}`")
     keys = [str(key) for key in rows["cell"].unique()]
     arrays = {key: _arrays(store, key) for key in keys}
     models = _section(store, "models")

@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .axes import png
 from .results import Arrays, Results
 from .style import FAINT, INK, colour
 from .wording import count, names
@@ -70,8 +69,8 @@ def image_or_reason(group: pd.DataFrame, budget: float, pictures: Arrays) -> np.
     return "" if np.isnan(least) else f"needs {count(least)}"
 
 
-def draw(shown: Blocks, arrays: Arrays) -> bytes:
-    """The strip as a PNG: rows of solvers between the reference and real data, blocks of budgets."""
+def draw(shown: Blocks, arrays: Arrays) -> Figure:
+    """The strip: rows of solvers between the reference and real data, blocks of budgets."""
     lines: list[tuple[str, str, list[np.ndarray | str]]] = []
     width = len(shown.budgets)
     if "reference" in arrays:
@@ -95,12 +94,12 @@ def draw(shown: Blocks, arrays: Arrays) -> bytes:
             ax.set_yticks([pitch * (i + 0.5) for i in range(len(lines))], [name for name, _, _ in lines])
             for tick, (_, tint, _) in zip(ax.get_yticklabels(), lines, strict=True):
                 tick.set_color(tint)
-    return png(figure, colours=256 if shown.grey() else 0)
+    return figure
 
 
-def draw_between(rows: np.ndarray) -> bytes:
-    """Rows of images (k, count, c, h, w) as a PNG: data at both ends, apart from what is decoded between."""
-    k, count, channels, height, width = rows.shape
+def draw_between(rows: np.ndarray) -> Figure:
+    """Rows of images (k, count, c, h, w): data at both ends, apart from what is decoded between."""
+    k, count, _, height, width = rows.shape
     figure = Figure(figsize=(0.62 * count, 0.62 * k + 0.3))
     ax = figure.add_axes((0.01, 0.01, 0.98, 0.62 * k / (0.62 * k + 0.3) - 0.01))
     space = width // 2  # between data and what is decoded
@@ -118,7 +117,7 @@ def draw_between(rows: np.ndarray) -> bytes:
     ):
         ax.text(place, -2, words, ha="center", va="bottom", fontsize=9, color=INK)
     ax.axis("off")
-    return png(figure, colours=256 if channels == 1 else 0)
+    return figure
 
 
 def block(ax: Axes, entries: list[np.ndarray | str]) -> None:

@@ -20,7 +20,7 @@ NAMED = (
 PEERS = {"peer:score_sde-rk45": "*", "peer:k-diffusion-dopri5": "X"}  # the field's practice: marks of their own
 PEER, PEER_MARK, PEER_COLOUR = "peer:", "p", "#B3001B"
 INK, FAINT, LIGHT = "#222222", "#767676", "#D3D3D3"
-DPI = 110
+DPI, PRINTED = 110, 300
 
 
 def slot(solver: str) -> int:
@@ -75,5 +75,6 @@ def use_style() -> None:
             "text.color": INK,
             "text.parse_math": False,  # a label of the user's may hold a dollar sign
             "savefig.facecolor": "white",
+            "svg.hashsalt": "scorebench",
         },
     )

@@ -11,7 +11,8 @@
   };
 
   function front(lines, cost) {
-    const points = lines.flatMap((line) => line[cost].map((x, n) => [x, line.value[n]])).filter(([x, y]) => x && y > 0);
+    const points = lines.flatMap((line) => line[cost].map((x, n) => [x, line.value[n], line.low[n], line.high[n]]))
+      .filter(([x, y]) => x && y > 0);
     points.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
     let best = Infinity;
     return points.filter(([, y]) => y < best && (best = y, true));
@@ -23,8 +24,11 @@
       line: { color: line.colour === "#000000" ? ink : line.colour, width: 1.6, dash: line.dash },
       marker: { symbol: line.symbol, size: 7 },
     }));
-    const best = front(panel.lines, cost);
-    found.push({ name: "Pareto front", x: best.map((p) => p[0]), y: best.map((p) => p[1]), mode: "lines", hoverinfo: "skip",
+    const best = front(panel.lines, cost), faint = { mode: "lines", hoverinfo: "skip", legendgroup: "front" };
+    const edge = (n, more) => ({ ...faint, showlegend: false, x: best.map((p) => p[0]), y: best.map((p) => p[n] > 0 ? p[n] : p[1]),
+      line: { shape: "hv", width: 0 }, ...more });
+    found.push(edge(2, {}), edge(3, { fill: "tonexty", fillcolor: "rgba(128,128,128,0.25)" }));
+    found.push({ ...faint, name: "Pareto front<br>and its intervals", x: best.map((p) => p[0]), y: best.map((p) => p[1]), 
       line: { shape: "hv", color: ink, width: 5 }, opacity: 0.25 });
     const top = Math.max(...panel.lines.flatMap((line) => line.value));
     if (cost === "nfe") for (const failed of panel.failed) found.push({

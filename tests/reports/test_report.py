@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from scorebench.bench.rows import load_rows
 from scorebench.bench.store import Store
@@ -24,6 +25,7 @@ FIGURES = [
     "likelihood-nfe-digits-vp.png",
     "error-ms-digits-vp.png",
     "strip-digits-vp.png",
+    "profiles-error-median.png",
 ]
 
 
@@ -130,10 +132,50 @@ def test_a_missing_store_names_the_command(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_store_names_the_command(build, tmp_path):
-    store = build().finish()
-    with pytest.raises(UsageError, match=r"holds no cell.*scorebench run"):
-        write_report(store, tmp_path / "out")
+def test_an_empty_store_has_a_page_that_names_the_command(build, tmp_path):
+    written = write_report(build().finish(), tmp_path / "out")
+    assert [path.name for path in written] == ["report.html"]
+    assert re.search(r"holds no cell.*scorebench run", written[0].read_text())
+
+
+def test_a_store_of_failures_has_a_page_that_says_so(build, tmp_path):
+    made = build()
+    made.cell("m", "ddim", 10, status="failed", message="diverged: not finite after step 3")
+    made.cell("m", "rk45", None, status="failed", message="out of memory", options={"rtol": 0.1})
+    written = {path.name: path for path in write_report(made.finish(), tmp_path / "out")}
+    page = written["report.html"].read_text()
+    assert "No cell finished" in page and "out of memory" in page and 'id="across"' not in page
+    assert not [name for name in written if name.endswith(".png")]
+
+
+def test_names_are_shown_and_never_executed_and_stay_in_the_folder(build, tmp_path):
+    made, errors = build(), np.random.default_rng(0).lognormal(size=64)
+    model, solver = "../../<img src=x onerror=alert(1)>", """</script><script>alert("x'")</script>"""
+    for name in (solver, "ddim"):
+        for budget in (10, 20):
+            made.errors(model, name, budget, errors / budget)
+        made.cell(model, name, 5, status="failed", message="<b>bold</b>")
+    (tmp_path / "above").mkdir()
+    written = write_report(made.finish(), tmp_path / "above" / "out", printed=True)
+    assert all(path.resolve().is_relative_to(tmp_path / "above" / "out") for path in written)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["above", "store"]
+    page = (tmp_path / "above" / "out" / "report.html").read_text()
+    assert "<img src=x" not in page and "<script>alert" not in page and "<b>bold" not in page
+    assert "&lt;img src=x onerror" in page and "&lt;b&gt;bold" in page
+
+
+def test_figures_to_print_are_vectors_and_of_three_hundred_dots_an_inch(build, tmp_path):
+    made, errors = build(), np.random.default_rng(0).lognormal(size=64)
+    made.errors("m", "ddim", 10, errors)
+    written = {
+        path.name: path
+        for path in write_report(made.finish(), tmp_path / "out", printed=True)
+        if path.parent.name == "print"
+    }
+    assert set(written) == {"error-nfe-m.svg", "error-nfe-m.png"}
+    assert b"<svg" in written["error-nfe-m.svg"].read_bytes()[:600]
+    with Image.open(written["error-nfe-m.png"]) as image:
+        assert image.size == (2700, 1620)
 
 
 @pytest.mark.parametrize("out", ["taken", "taken/below"])
