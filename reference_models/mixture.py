@@ -7,12 +7,15 @@ it a finite data set. At time t component k is N(αm_k, α²C_k + σ²I), whose 
 
 import math
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor
 
 from .datasets import DIGITS
 from .process import Process
+
+ROWS = 256  # of x at once: what is between the two products stays in a cache
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,9 @@ class Mixture:
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
         """D = Σ_k r_k (m_k + αC_k(α²C_k + σ²)⁻¹(x − αm_k)), for x (b, *d) and t () or (b,)."""
+        if len(x) > ROWS:
+            parts, times = x.split(ROWS), t.split(ROWS) if t.ndim else repeat(t)
+            return torch.cat([self.denoise(part, at) for part, at in zip(parts, times, strict=False)])
         c = self._components(x, t)
         return self._denoise(x.flatten(1), c).reshape(x.shape)
 
