@@ -1,7 +1,7 @@
-"""The update in one pass over memory, for large states on the CPU: blocks that stay in the first cache.
+"""The update in one pass over memory, for large states on the CPU: blocks that stay in a cache.
 
 The operations and their order are those of the eager update, so that the numbers are too, to the last bit. It is compiled
-by numba (the extra `fast`), for each type when it is first needed, and kept on disk; without numba the eager update stands.
+by numba (the extra `fast`) for each type when it is first needed, in a second; without numba the eager update stands.
 """
 
 import importlib.util
@@ -23,6 +23,7 @@ TERMS = 6  # of one call; more are added by another
 KEPT = 4  # buffers of a solve that wait for their next use
 
 
+@cache
 def available() -> bool:
     return importlib.util.find_spec("numba") is not None
 
