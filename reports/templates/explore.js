@@ -10,6 +10,12 @@
     return made;
   };
 
+  function shade(colour, ink) {  // dark colours are mixed with white where the page is dark
+    if (colour === "#000000" || !dark.matches) return colour === "#000000" ? ink : colour;
+    const parts = [1, 3, 5].map((n) => parseInt(colour.slice(n, n + 2), 16));
+    const light = 0.3 * parts[0] + 0.6 * parts[1] + 0.1 * parts[2];
+    return light > 110 ? colour : "rgb(" + parts.map((part) => Math.round(part + 0.5 * (255 - part))).join(",") + ")";
+  }
   function front(lines, cost) {
     const points = lines.flatMap((line) => line[cost].map((x, n) => [x, line.value[n], line.low[n], line.high[n]]))
       .filter(([x, y]) => x && y > 0);
@@ -21,7 +27,7 @@
     const found = panel.lines.map((line) => ({
       name: plain(line.label), x: line[cost], y: line.value.map((y) => y > 0 ? y : null), text: line.text.map(plain),
       hovertemplate: "%{text}<extra></extra>", mode: "lines+markers", connectgaps: true,
-      line: { color: line.colour === "#000000" ? ink : line.colour, width: 1.6, dash: line.dash },
+      line: { color: shade(line.colour, ink), width: 1.6, dash: line.dash },
       marker: { symbol: line.symbol, size: 7 },
     }));
     const best = front(panel.lines, cost), faint = { mode: "lines", hoverinfo: "skip", legendgroup: "front" };
@@ -56,6 +62,7 @@
       font: { color: ink, family: "system-ui, sans-serif", size: 12 }, xaxis: axis(panel.costs[cost.value], cost.value), yaxis: axis(panel.words, "value"),
       legend: narrow ? { orientation: "h", y: -0.22 } : {}, shapes: floor, hoverlabel: { align: "left" }, uirevision: quality.value,
     };
+    plot.style.height = layout.height + "px";
     Plotly.react(plot, traces(panel, cost.value, ink), layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d"] });
   }
   function build(section) {
