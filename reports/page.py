@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import across, attribution, certified, chooser, explore, likelihood, literature, tables
+from . import across, attribution, certified, chooser, explore, history, likelihood, literature, tables
 from .captions import suspicion
 from .chooser import heading
 from .figures import Picture
@@ -120,6 +120,8 @@ def context(report: Report) -> dict[str, Any]:
         "troubles": tables.troubles(results).to_dict("records"),
         "references": bibliography(results),
         "across": [part for metric in across.METRICS if (part := across_models(report, metric))],
+        "history": [(p, base64.b64encode(p.png).decode()) for p in report.pictures if p.file == "history.png"],
+        "moved": history.table(history.read()),
         "certified": certified.table(results),
         "literature": [table for table in (literature.agreements(results), literature.beside(results)) if table[1]],
         "literature_can": literature.CAN,

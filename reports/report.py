@@ -9,7 +9,7 @@ from pandas import DataFrame
 from scorebench.bench.store import write_whole
 from scorebench.reference_models.errors import UsageError
 
-from . import across, attribution, tables
+from . import across, attribution, history, tables
 from .duels import duels
 from .figures import Picture, all_pictures
 from .markdown import markdown
@@ -45,7 +45,7 @@ def contents(store: Path, printed: bool = False) -> dict[str, bytes]:
     compared = list(contests(results))
     calls, times = [verdict(contest) for contest in compared], best_at_each_time(results)
     judged = list(zip(compared, calls, strict=True))
-    pictures = [*all_pictures(results, calls, times), *profiles(results, judged)]
+    pictures = [*all_pictures(results, calls, times), *profiles(results, judged), *benchmarks()]
     report = Report(results, calls, times, pictures, judged)
     csv = {
         "rows.csv": results.rows,
@@ -61,6 +61,14 @@ def contents(store: Path, printed: bool = False) -> dict[str, bytes]:
         **{picture.file: picture.png for picture in report.pictures},
         **{f"print/{name}": file for p in report.pictures if printed for name, file in p.printed().items()},
     }
+
+
+def benchmarks() -> Iterator[Picture]:
+    """The history of the benchmarks, where this checkout has one."""
+    if series := history.read():
+        words = f"Line chart of benchmarks over commits, the {history.SHOWN} that changed most by name."
+        told = "Benchmarks over commits", history.caption(series), words
+        yield Picture("", "history.png", *told, history.chart(series))
 
 
 def profiles(results: Results, judged: Sequence[tuple[Contest, Verdict]]) -> Iterator[Picture]:
