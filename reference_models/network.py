@@ -161,7 +161,10 @@ class NetworkModel:
         return broadcast(kept, x) * x + broadcast(moved, x) * prediction
 
     def mix(self, x: Tensor, t: float, a: float, b: float) -> Tensor:
-        """a x + b D(x, t): of x and the network's prediction at once, so that ε of an ε network is what it says."""
+        """a x + b D(x, t): of x and the network's prediction at once, so that ε of an ε network is what it says.
+
+        A subclass that changes `denoise` changes this too.
+        """
         at, scale = x, 1.0
         if self.process is not self.trained:
             t, scale = self.process.at(t, self._in_training)
@@ -174,13 +177,19 @@ class NetworkModel:
         return torch.add(torch.mul(x, of_x), prediction, alpha=of_prediction)
 
     def _condition(self, t: float, x: Tensor) -> Condition:
-        """c_in, c_noise (b,) and the weights of x (b, *d) and of the prediction in x0: kept, never written to."""
-        if len(self._conditions) >= KEPT:
-            self._conditions.clear()
+        """c_in, c_noise (b,) and the weights of x (b, *d) and of the prediction in x0.
+
+        Kept, and never written to, in inference mode, in which no transform of functions wraps what is made.
+        """
+        keep = torch.is_inference_mode_enabled()
         c_in, c_noise, kept, moved = self.trained.at(t, self.parameterisation.scalars)
         with torch.inference_mode(False):  # so that it serves gradients too
             condition = torch.full(x.shape[:1], c_noise, dtype=x.dtype, device=x.device)
-        found = self._conditions[t, x.shape[0], x.dtype, x.device] = c_in, condition, kept, moved
+        found = c_in, condition, kept, moved
+        if keep:
+            if len(self._conditions) >= KEPT:
+                self._conditions.clear()
+            self._conditions[t, x.shape[0], x.dtype, x.device] = found
         return found
 
     def _in_training(self, process: Process, t: Tensor) -> tuple[Tensor, Tensor]:

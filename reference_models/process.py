@@ -69,14 +69,17 @@ class Process(ABC):
         return kept[key]
 
     def time(self, t: float) -> Tensor:
-        """t () float64 as models take it; kept, never written to."""
-        kept = self._times
-        if t not in kept:
-            if len(kept) >= KEPT:
-                kept.clear()
+        """t () float64 as models take it; kept, and never written to, in inference mode, where no transform wraps it."""
+        found = self._times.get(t)
+        if found is None:
+            keep = torch.is_inference_mode_enabled()
             with torch.inference_mode(False):  # so that it serves gradients too
-                kept[t] = torch.tensor(t, dtype=torch.float64)
-        return kept[t]
+                found = torch.tensor(t, dtype=torch.float64)
+            if keep:
+                if len(self._times) >= KEPT:
+                    self._times.clear()
+                self._times[t] = found
+        return found
 
     @cached_property
     def _times(self) -> dict[float, Tensor]:

@@ -11,7 +11,7 @@ from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.network import NetworkModel, build_unet, load_network
 from scorebench.reference_models.parameterisation import Parameterisation
-from scorebench.reference_models.process import make_process
+from scorebench.reference_models.process import VP, make_process
 from scorebench.solvers.drive import solve
 from scorebench.solvers.noise import Noise
 from scorebench.solvers.registry import find
@@ -128,3 +128,26 @@ def test_an_untrained_network_errs_by_as_much_at_every_level() -> None:
     for level in (0.02, 1.0, 100.0):
         at = run.model.process.t_of_sigma_hat(torch.full((64,), level, dtype=DOUBLE))
         assert 0.2 < training.loss_of(run.model, x0, at, eps, None, "v").item() < 2
+
+
+def test_what_is_kept_of_a_time_serves_transforms_and_gradients() -> None:
+    class Sine(torch.nn.Module):
+        def forward(self, x: torch.Tensor, c_noise: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
+            return (x**2 * torch.sin(c_noise)[:, None],)
+
+    model = NetworkModel("sine", Sine(), VP(), Parameterisation("epsilon"), (3,), "")
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    t = torch.tensor(0.3, dtype=torch.float64)
+
+    def slope() -> torch.Tensor:
+        return torch.func.jvp(lambda at: model.denoise(at, t), (x,), (torch.ones_like(x),))[1]
+
+    expected = slope()
+    assert not model._conditions  # a transform's wrapper would outlive it
+    with torch.inference_mode():
+        model.denoise(x, t)
+    assert len(model._conditions) == 1
+    torch.testing.assert_close(slope(), expected)
+    asked = x.clone().requires_grad_()
+    model.denoise(asked, t).sum().backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(asked.grad, expected)
