@@ -15,7 +15,7 @@ from scorebench.reference_models.errors import UsageError
 from .store import write_whole
 from .suite import Suite
 
-ROUNDS = 3  # of times that seem slower: beside four busy loops 12 of 300 pairs seemed so in one round more, none in two
+ROUNDS = 3  # more of times that seem slower: only what all of them find slower, too, is a regression
 START = "from scorebench.cli import main; main()"
 
 
