@@ -63,6 +63,7 @@ def test_rows_are_tidy_and_complete(store: Store) -> None:
         "time_ratio",
         "throughput",
         "overhead_ms",
+        "time_in_calls",
     }
     skipped = rows[rows.status == "skipped"]
     assert set(skipped.message) == {"needs 3 network calls", "needs 4 network calls"}
