@@ -74,7 +74,9 @@ def run(
 def report(
     store: StoreOption = DEFAULT_STORE,
     out: Annotated[Path | None, typer.Option(help="Where to write; STORE/report by default.")] = None,
-    printed: Annotated[bool, typer.Option("--print", help="Figures also as SVG and as PNG of 300 dots an inch.")] = False,
+    printed: Annotated[
+        bool, typer.Option("--print", help="Figures also as SVG and as PNG of 300 dots an inch.")
+    ] = False,
 ) -> None:
     """Turn a store into report.html, report.md, CSV tables and figures."""
     from scorebench.reports.report import write_report
