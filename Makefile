@@ -8,7 +8,7 @@ SITE := OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -E -q -d build/doc
 ASV := cd .asv/quick && HOME="$$PWD" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ../../$(BIN)/asv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench baseline certificates peers mutants coverage trials verdicts history scale docs guide nightly clean
+.PHONY: help demo test lint format bench baseline certificates peers mutants coverage trials verdicts timings history scale docs guide nightly clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -80,6 +80,9 @@ trials: .venv/.installed ## kill, interrupt and double runs, fill a disk, flip b
 verdicts: .venv/.installed ## see how often `compare` cries wolf and what it misses, and whether `choose` is right on unseen samples
 	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.cli.compare_trials
 	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.cli.choose_trials
+
+timings: .venv/.installed ## time solvers, the update and adaptive integration beside other libraries, and commit the table
+	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.bench.peer_timing
 
 history: .venv/.installed ## run the asv suites on BASE=COMMIT and HEAD, in turn, from work trees, into results/asv
 	$(BIN)/python -m scorebench.bench.history $(BASE)
