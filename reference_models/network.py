@@ -21,8 +21,6 @@ from .process import Process, make_process
 from .torchvision_repair import repair
 
 WEIGHTS = Path(__file__).with_name("weights")
-KEPT = 1024  # of the network's conditions, one a time and size of the batch
-Condition = tuple[float, Tensor, float, float]
 CANCELLED = 1e-14  # of two coefficients that are equal in exact arithmetic, the relative difference left
 
 
@@ -118,7 +116,6 @@ class NetworkModel:
         self.parameterisation, self.shape, self.digest, self.data = parameterisation, shape, digest, data
         self.label, self.null, self.guidance = label, null, guidance
         self.trained = process
-        self._conditions: dict[tuple[float, int, torch.dtype, torch.device], Condition] = {}
 
     @property
     def network(self) -> nn.Module:
@@ -169,28 +166,13 @@ class NetworkModel:
         if self.process is not self.trained:
             t, scale = self.process.at(t, self._in_training)
             at = torch.mul(x, scale)
-        c_in, c_noise, kept, moved = self._conditions.get((t, x.shape[0], x.dtype, x.device)) or self._condition(t, x)
-        prediction = self._predict(at if c_in == 1.0 else torch.mul(at, c_in), c_noise)
+        c_in, c_noise, kept, moved = self.trained.at(t, self.parameterisation.scalars)
+        time = torch.full(x.shape[:1], c_noise, dtype=x.dtype, device=x.device)
+        prediction = self._predict(at if c_in == 1.0 else torch.mul(at, c_in), time)
         of_x, of_prediction = a + b * kept * scale, b * moved
         if abs(of_x) <= CANCELLED * abs(a):
             return prediction if abs(of_prediction - 1) <= CANCELLED else torch.mul(prediction, of_prediction)
         return torch.add(torch.mul(x, of_x), prediction, alpha=of_prediction)
-
-    def _condition(self, t: float, x: Tensor) -> Condition:
-        """c_in, c_noise (b,) and the weights of x (b, *d) and of the prediction in x0.
-
-        Kept, and never written to, in inference mode, in which no transform of functions wraps what is made.
-        """
-        keep = torch.is_inference_mode_enabled()
-        c_in, c_noise, kept, moved = self.trained.at(t, self.parameterisation.scalars)
-        with torch.inference_mode(False):  # so that it serves gradients too
-            condition = torch.full(x.shape[:1], c_noise, dtype=x.dtype, device=x.device)
-        found = c_in, condition, kept, moved
-        if keep:
-            if len(self._conditions) >= KEPT:
-                self._conditions.clear()
-            self._conditions[t, x.shape[0], x.dtype, x.device] = found
-        return found
 
     def _in_training(self, process: Process, t: Tensor) -> tuple[Tensor, Tensor]:
         """The time of training at which λ is that of the process at t, and what makes its state of x."""

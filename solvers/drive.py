@@ -1,6 +1,5 @@
 """The one loop that runs a solver: counts, keeps the path when asked, and says whether the result is finite."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,4 +59,4 @@ def solve(
     if denoise:
         end = problem.denoise(end, float(grid[-1]))
         extremes += torch.aminmax(end)
-    return Solution(end, problem.count, all(map(math.isfinite, torch.stack(extremes).tolist())), tuple(path))
+    return Solution(end, problem.count, bool(torch.isfinite(torch.stack(extremes)).all()), tuple(path))

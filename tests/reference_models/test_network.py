@@ -144,10 +144,8 @@ def test_what_is_kept_of_a_time_serves_transforms_and_gradients() -> None:
         return gradient
 
     expected = slope()
-    assert not model._conditions  # a transform's wrapper would outlive it
     with torch.inference_mode():
         model.denoise(x, t)
-    assert len(model._conditions) == 1
     torch.testing.assert_close(slope(), expected)
     asked = x.clone().requires_grad_()
     model.denoise(asked, t).sum().backward()  # type: ignore[no-untyped-call]
