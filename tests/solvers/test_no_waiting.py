@@ -59,13 +59,15 @@ def test_the_driver_reads_once_at_the_end() -> None:
     grid, noise = setting("ddim")
     reads: list[int] = []
 
-    def tolist(x: Tensor) -> list[float]:
+    def read(x: Tensor) -> bool:
+        if x.device.type != "meta":
+            return bool(x.item())
         reads.append(x.numel())
-        return [0.0] * x.numel()
+        return True
 
-    with patch.object(Tensor, "tolist", lambda x: tolist(x) if x.device.type == "meta" else x.numpy().tolist()):
+    with patch.object(Tensor, "__bool__", read):
         solution = solve(Half(), find("ddim"), grid, noise.latents(), denoise=True)
-    assert reads == [2 * (STEPS + 1)]
+    assert reads == [1]
     assert solution.finite
 
 
