@@ -15,7 +15,7 @@ from torch import Tensor
 from .datasets import DIGITS
 from .process import Process
 
-ROWS = 256  # of x at once: what is between the two products stays in a cache
+ENTRIES = 2**19  # between the two products at once, which stay in a cache
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,9 @@ class Mixture:
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
         """D = Σ_k r_k (m_k + αC_k(α²C_k + σ²)⁻¹(x − αm_k)), for x (b, *d) and t () or (b,)."""
-        if len(x) > ROWS:
-            parts, times = x.split(ROWS), t.split(ROWS) if t.ndim else repeat(t)
+        rows = max(1, ENTRIES // (self.axes.shape[0] * (self.axes.shape[2] + 1)))
+        if len(x) > rows:
+            parts, times = x.split(rows), t.split(rows) if t.ndim else repeat(t)
             return torch.cat([self.denoise(part, at) for part, at in zip(parts, times, strict=False)])
         c = self._components(x, t)
         return self._denoise(x.flatten(1), c).reshape(x.shape)

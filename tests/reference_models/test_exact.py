@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from scorebench.reference_models import mixture
 from scorebench.reference_models.addresses import load_model
-from scorebench.reference_models.mixture import ROWS, Mixture
+from scorebench.reference_models.mixture import Mixture
 from scorebench.reference_models.model import ExactModel, model_digest
 from scorebench.reference_models.ppca import orthonormal
 from scorebench.reference_models.process import Process, make_process
@@ -163,9 +164,14 @@ def test_digest_sees_the_process_and_not_the_address() -> None:
 
 
 @pytest.mark.parametrize("times", ["one", "each its own"])
-def test_a_large_batch_is_denoised_in_parts(times: str) -> None:
-    model, n = load_model("exact:gmm"), 2 * ROWS + 3
+def test_a_large_batch_is_denoised_in_parts(times: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows, sizes, inside = load_model("exact:gmm"), 4, list[int](), Mixture._components
+    n = 2 * rows + 3
+    monkeypatch.setattr(mixture, "ENTRIES", 5 * rows)  # of five components without axes
+    monkeypatch.setattr(Mixture, "_components", lambda self, x, t: sizes.append(len(x)) or inside(self, x, t))
     x = torch.randn(n, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     t = torch.tensor(0.3, dtype=torch.float64) if times == "one" else torch.linspace(0.1, 0.9, n, dtype=torch.float64)
-    alone = torch.cat([model.denoise(x[[row]], t if times == "one" else t[[row]]) for row in (0, ROWS, n - 1)])
-    torch.testing.assert_close(model.denoise(x, t)[[0, ROWS, n - 1]], alone, rtol=1e-12, atol=1e-12)
+    alone = torch.cat([model.denoise(x[[row]], t if times == "one" else t[[row]]) for row in (0, rows, n - 1)])
+    sizes.clear()
+    torch.testing.assert_close(model.denoise(x, t)[[0, rows, n - 1]], alone, rtol=1e-12, atol=1e-12)
+    assert sizes == [rows, rows, 3]
