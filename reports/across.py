@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .axes import End, end_labels, log_ticks, note
+from .axes import End, end_labels, log_ticks
 from .results import Results
-from .style import LIGHT, colour, dashes, use_style
+from .style import LIGHT, colour, dashes, marker, use_style
 from .verdicts import Contest, Verdict
 from .wording import count, names, number
 
@@ -116,14 +117,14 @@ def chart(metric: str, problems: int, found: Sequence[Standing]) -> Figure:
     shares = {s.label: (s.ratios[:, None] <= factors * (1 + 1e-9)).sum(axis=0) / problems for s in found}
     order = sorted(found, key=lambda s: -float(shares[s.label].mean()))
     ax.set(xscale="log", xlim=(1, WIDEST), ylim=(0, 1.02), ylabel="share of models and budgets")
-    ax.set(xlabel=f"{METRICS[metric]}, at most so many times the best one")
     log_ticks(ax, 1, WIDEST)
     for s in order[NAMED:]:
         ax.step(factors, shares[s.label], color=LIGHT, lw=0.9, where="post", zorder=0.9)
-    for s in order[:NAMED]:
-        ax.step(factors, shares[s.label], color=colour(s.solver), ls=dashes(s.kind), lw=1.7, where="post")
+    for place, s in enumerate(order[:NAMED]):
+        look: dict[str, Any] = {"color": colour(s.solver), "ls": dashes(s.kind), "marker": marker(s.solver), "ms": 5}
+        ax.step(factors, shares[s.label], lw=1.5, where="post", markevery=(7 * place % 45, 45), **look)
     end_labels(ax, [End(s.label, s.solver, WIDEST, float(shares[s.label][-1]), s is order[0]) for s in order[:NAMED]])
     others = f"; grey: {len(order) - NAMED} more" if len(order) > NAMED else ""
-    note(ax, f"↖ upper left is better{others}")
+    ax.set(xlabel=f"{METRICS[metric]}, at most so many times the best one (upper left is better{others})")
     ax.set_title(f"Across {problems} models and budgets: within which factor of the smallest {METRICS[metric]}", pad=12)
     return figure
