@@ -7,8 +7,7 @@ from math import ceil, inf, sqrt
 from statistics import NormalDist
 
 import numpy as np
-from scipy import stats
-from scipy.spatial import distance
+from scipy import special
 
 from .jackknife import GROUPS
 
@@ -40,6 +39,8 @@ class Paired:
 
     def duels(self, values: np.ndarray) -> np.ndarray:
         """`verdicts` of each entry against all others (k, k), corrected for the number of pairs."""
+        from scipy.spatial import distance  # which takes half a second to import
+
         k = len(values)
         difference = values - values[:, None]
         half = self.critical(k * (k - 1) // 2) * distance.cdist(self.spread, self.spread)
@@ -48,7 +49,7 @@ class Paired:
 
 @lru_cache(maxsize=1024)
 def _critical(comparisons: int, freedom: float) -> float:
-    return float(stats.t.ppf(1 - LEVEL / 2 / max(comparisons, 1), freedom))
+    return float(special.stdtrit(freedom, 1 - LEVEL / 2 / max(comparisons, 1)))
 
 
 def by_sample(errors: np.ndarray, statistic: Statistic) -> Paired:
