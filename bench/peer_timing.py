@@ -22,7 +22,7 @@ from .provenance import machine
 from .timing import clock, threads
 
 TABLE = Path("results/peer_timings.csv")
-TABLES = ("overhead", "update", "adaptive", "network", "exact", "startup")
+TABLES = ("overhead", "sde", "update", "adaptive", "network", "exact", "startup")
 COLUMNS = (
     "table", "case", "contender", "version", "quantity", "unit", "median", "low", "high", "ratio", "note", "machine", "torch"
 )  # fmt: skip

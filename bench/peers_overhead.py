@@ -7,7 +7,7 @@ own solve computes its coefficients on it; noise is drawn beforehand for all.
 import copy
 import importlib.util
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,12 +34,12 @@ Maker = Callable[[], Loop]  # makes ready what one run of the loop uses up, off 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One update rule under the names that three libraries give it; `calls` of the network a step."""
+    """One update rule under the names that libraries give it; `calls` of the network a step."""
 
     name: str
     ours: str
-    scheduler: str
-    flags: dict[str, Any]
+    scheduler: str = ""  # of diffusers
+    flags: dict[str, Any] = field(default_factory=dict)
     sampler: str | None = None  # of k-diffusion
     calls: int = 1
 
@@ -70,10 +70,12 @@ class Tenth(nn.Module):
 class Setting:
     """One batch on one grid, and each library's loop over it."""
 
-    def __init__(self, network: nn.Module, shape: tuple[int, ...], batch: int, steps: int = STEPS) -> None:
+    def __init__(
+        self, network: nn.Module, shape: tuple[int, ...], batch: int, steps: int = STEPS, grid: str = "karras"
+    ) -> None:
         self.network, self.process, self.steps = network, VP(), steps
         self.model = NetworkModel("peers", network, self.process, Parameterisation("epsilon"), shape, "")
-        self.grid = make_grid("karras", self.process, steps, self.process.t_max, self.process.t_min)
+        self.grid = make_grid(grid, self.process, steps, self.process.t_max, self.process.t_min)
         self.nodes, self.ends = self.process.sigma_hat(self.grid), self.process.alpha(self.grid[[0, -1]]).tolist()
         self.noise = RecordedNoise(0, torch.arange(batch), shape, torch.float32)
         self.x = self.noise.latents()
@@ -154,17 +156,18 @@ def measure(number: int) -> Iterator[Row]:
     """What each library's loop adds to its network calls, a step, at batch 16 of 8×8."""
     repair()
     setting = Setting(Tenth(), (1, 8, 8), 16)
+    for algorithm in ALGORITHMS:
+        yield from overheads("overhead", algorithm.name, setting.makers(algorithm), setting.steps, number)
+
+
+def overheads(table: str, case: str, makers: dict[str, Maker], steps: int, number: int) -> Iterator[Row]:
+    """A row for each loop beside that of the network's calls, and how far it ends from ours."""
     with torch.inference_mode():
-        for algorithm in ALGORITHMS:
-            makers = setting.makers(algorithm)
-            ends = {name: make()() for name, make in makers.items()}
-            spent = rounds(makers, number, repeats=3)
-            own = {name: 1e6 * (s - np.median(spent["network"])) / setting.steps for name, s in spent.items()}
-            for name in makers:
-                if name != "network":
-                    far = float((ends[name] - ends["scorebench"]).abs().max() / ends["scorebench"].abs().max())
-                    more = {
-                        "ratio": over(own[name], own["scorebench"]),
-                        "note": f"differs by {far:.1g} of the greatest",
-                    }
-                    yield figure("overhead", algorithm.name, name, "overhead a step", "µs CPU", own[name], **more)
+        ends = {name: make()() for name, make in makers.items()}
+        spent = rounds(makers, number, repeats=3)
+    own = {name: 1e6 * (seconds - np.median(spent["network"])) / steps for name, seconds in spent.items()}
+    ours = ends["scorebench"]
+    for name in (name for name in makers if name != "network"):
+        far = float((ends[name] - ours).abs().max() / ours.abs().max())
+        more = {"ratio": over(own[name], own["scorebench"]), "note": f"differs by {far:.1g} of the greatest"}
+        yield figure(table, case, name, "overhead a step", "µs CPU", own[name], **more)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from scorebench.bench import peers_adaptive, peers_network, peers_overhead, peers_update
+from scorebench.bench import peers_adaptive, peers_network, peers_overhead, peers_sde, peers_update
 from scorebench.bench.peer_timing import Row, figure, main, over, rounds, write
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.network import NetworkModel
@@ -25,6 +25,14 @@ def test_loops_of_all_libraries_end_at_the_same_point(algorithm: peers_overhead.
     for name in makers.keys() - {"network"}:
         for _ in range(2):  # a loop can be run again
             torch.testing.assert_close(makers[name]()(), ours, rtol=1e-5, atol=1e-5 * float(ours.abs().max()), msg=name)
+
+
+def test_torchsde_ends_where_euler_maruyama_does() -> None:
+    pytest.importorskip("torchsde", reason="torchsde is not installed")
+    makers = peers_sde.makers(peers_overhead.Setting(peers_overhead.Tenth(), (1, 4, 4), 2, grid="time_uniform"))
+    ours = makers["scorebench"]()()
+    for _ in range(2):  # a loop can be run again
+        torch.testing.assert_close(makers["torchsde"]()(), ours, rtol=1e-5, atol=1e-5 * float(ours.abs().max()))
 
 
 def test_every_way_to_update_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
