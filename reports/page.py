@@ -1,7 +1,7 @@
 """The report as one self-contained HTML page: what the template shows, in the order of a reader's asking."""
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import across, attribution, certified, chooser, explore, history, likelihood, literature, tables
+from . import across, attribution, certified, chooser, explore, history, likelihood, literature, tables, timings
 from .captions import suspicion
 from .chooser import heading
 from .figures import Picture
@@ -120,7 +120,8 @@ def context(report: Report) -> dict[str, Any]:
         "troubles": tables.troubles(results).to_dict("records"),
         "references": bibliography(results),
         "across": [part for metric in across.METRICS if (part := across_models(report, metric))],
-        "history": [(p, base64.b64encode(p.png).decode()) for p in report.pictures if p.file == "history.png"],
+        "history": pictured(report, "history.png"),
+        "timings": pictured(report, timings.PICTURE),
         "moved": history.table(history.read()),
         "certified": certified.table(results),
         "literature": [table for table in (literature.agreements(results), literature.beside(results)) if table[1]],
@@ -128,10 +129,18 @@ def context(report: Report) -> dict[str, Any]:
     }
 
 
+def pictured(report: Report, file: str) -> list[tuple[Picture, str]]:
+    """The picture of no model that has this file, as the page embeds it; none where there is none."""
+    return encoded(p for p in report.pictures if p.model == "" and p.file == file)
+
+
+def encoded(pictures: Iterable[Picture]) -> list[tuple[Picture, str]]:
+    return [(p, base64.b64encode(p.png).decode()) for p in pictures]
+
+
 def section(report: Report, model: str) -> dict[str, Any]:
     """Everything about one model."""
     budgets, board = report.leaderboard(model)
-    pictures = [p for p in report.pictures if p.model == model]
     return {
         "name": model,
         "facts": report.results.models.get(model, {}),
@@ -140,7 +149,7 @@ def section(report: Report, model: str) -> dict[str, Any]:
         "clocks": report.clocks(model),
         "reached": [table for name, *table in more_tables(report.results) if name == model],
         "floors": tables.floors(report.results, model),
-        "pictures": [(p, base64.b64encode(p.png).decode()) for p in pictures],
+        "pictures": encoded(p for p in report.pictures if p.model == model),
         "numbers": every_number(report, model),
     }
 
@@ -150,10 +159,9 @@ def across_models(report: Report, metric: str) -> dict[str, Any]:
     problems, found = across.standings(report.results, report.judged, metric)
     if problems < 2:
         return {}
-    mine = [p for p in report.pictures if p.model == "" and p.file == f"profiles-{slug(metric)}.png"]
     return {
         "words": across.METRICS[metric],
-        "pictures": [(p, base64.b64encode(p.png).decode()) for p in mine],
+        "pictures": pictured(report, f"profiles-{slug(metric)}.png"),
         "table": across.table(problems, found),
     }
 

@@ -9,7 +9,7 @@ from pandas import DataFrame
 from scorebench.bench.store import write_whole
 from scorebench.reference_models.errors import UsageError
 
-from . import across, attribution, history, tables
+from . import across, attribution, history, tables, timings
 from .duels import duels
 from .figures import Picture, all_pictures
 from .markdown import markdown
@@ -45,7 +45,7 @@ def contents(store: Path, printed: bool = False) -> dict[str, bytes]:
     compared = list(contests(results))
     calls, times = [verdict(contest) for contest in compared], best_at_each_time(results)
     judged = list(zip(compared, calls, strict=True))
-    pictures = [*all_pictures(results, calls, times), *profiles(results, judged), *benchmarks()]
+    pictures = [*all_pictures(results, calls, times), *profiles(results, judged), *speeds(), *benchmarks()]
     report = Report(results, calls, times, pictures, judged)
     csv = {
         "rows.csv": results.rows,
@@ -69,6 +69,14 @@ def benchmarks() -> Iterator[Picture]:
         words = f"Line chart of benchmarks over commits, the {history.SHOWN} that changed most by name."
         told = "Benchmarks over commits", history.caption(series), words
         yield Picture("", "history.png", *told, history.chart(series))
+
+
+def speeds() -> Iterator[Picture]:
+    """Times beside other libraries, where this checkout has them."""
+    rows = timings.read()
+    if len(rows):
+        told = "Beside other libraries: speed", timings.caption(rows), timings.ALT
+        yield Picture("", timings.PICTURE, *told, timings.chart(rows))
 
 
 def profiles(results: Results, judged: Sequence[tuple[Contest, Verdict]]) -> Iterator[Picture]:
