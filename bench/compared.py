@@ -1,6 +1,6 @@
 """Sample cells beside what they are compared with, which is made once a run for all cells of a model, seed block and size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from math import prod
@@ -11,9 +11,9 @@ import torch
 
 from scorebench.reference_models.model import ExactModel
 
-from . import moments
+from . import blocks, moments
 from .cells import Cell
-from .features import Extractor, classes_of, exact_draws, floor_features, real_features
+from .features import Extractor, classes_of, exact_blocks, floor_features, real_features
 from .fingerprint import fingerprint
 from .inception import NAME, pixels_to_compare
 from .measure import Say, solution
@@ -37,7 +37,7 @@ class Compared:
         """All rows that are wanted of a cell."""
         rows = []
         if "error" in arrays:
-            rows += error_rows(arrays["error"], self._reference(cell).uncertainty)
+            rows += error_rows(arrays["error"], self._uncertainty(cell))
             if "class_changed" in wanted and (told := classes_of(cell.model)) is not None:
                 looked_at = told(arrays["features"][0]), told(self._looked_at(cell, cell.extractor))
                 rows.append(class_row(*looked_at, cell.extractor.name))
@@ -59,13 +59,25 @@ class Compared:
         found: T = self.kept[name]
         return found
 
-    def _reference(self, cell: Cell) -> Reference:
-        return self._once("reference", cell, lambda: solution(cell, self.store, self.say))
+    def _reference(self, cell: Cell) -> Iterator[Reference]:
+        """The reference solution, a block at a time: what is looked at of its images is kept, and they are dropped."""
+        return (solution(cell, self.store, self.say, rows) for rows in blocks.of(cell.config["n"]))
+
+    def _uncertainty(self, cell: Cell) -> np.ndarray:
+        """The reference's own (n,)."""
+
+        def make() -> np.ndarray:
+            return np.concatenate([block.uncertainty for block in self._reference(cell)])
+
+        return self._once("uncertainty", cell, make)
 
     def _looked_at(self, cell: Cell, extractor: Extractor) -> np.ndarray:
-        """The reference solution's features."""
-        x = torch.from_numpy(self._reference(cell).solution)
-        return self._once(f"features {extractor.name}", cell, lambda: extractor.extract(x))
+        """The reference solution's features (n, k)."""
+
+        def make() -> np.ndarray:
+            return np.concatenate([extractor.extract(torch.from_numpy(x.solution)) for x in self._reference(cell)])
+
+        return self._once(f"features {extractor.name}", cell, make)
 
     def _sides(self, cell: Cell, extractor: Extractor) -> Sides | None:
         """None without data."""
@@ -99,9 +111,9 @@ class Compared:
             return None
 
         def make() -> Exact:
-            t, draws = torch.tensor(model.process.t_min, dtype=torch.float64), exact_draws(model, cell.config["n"])
-            inside = moments.coordinates(model)
-            log_p = model.log_prob(draws, t).numpy()
-            return Exact(inside.name, moments.target(model), inside.extract(draws), log_p)
+            t, inside = torch.tensor(model.process.t_min, dtype=torch.float64), moments.coordinates(model)
+            draws = [(inside.extract(x), model.log_prob(x, t).numpy()) for x in exact_blocks(model, cell.config["n"])]
+            features, log_p = (np.concatenate(part) for part in zip(*draws, strict=True))
+            return Exact(inside.name, moments.target(model), features, log_p)
 
         return self._once("exact", cell, make)

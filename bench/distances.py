@@ -14,6 +14,7 @@ from scorebench.reference_models.torchvision_repair import repair
 from .jackknife import GROUPS, KEPT, Jackknifed, by_group
 
 PROJECTIONS = 50  # of sliced Wasserstein
+PAIRS = 2**22  # of samples at once, of which a kernel is computed
 HALVES = [
     np.arange(GROUPS) // step % 2 == side for step in (1, 2, 5, 10) for side in (0, 1)
 ]  # four splits, ten groups each
@@ -59,11 +60,14 @@ class Frechet:
     """Fréchet distances of features (n, k) to a fixed Gaussian, from sums over groups."""
 
     def __init__(self, features: np.ndarray, target: Gauss) -> None:
-        parts = [part.astype(np.float64) - target.mean for part in by_group(features)]
-        self.target, self.k = target, features.shape[1]
-        self.counts = np.array([len(part) for part in parts])
-        self.sums = np.array([part.sum(0) for part in parts])
-        self.squares = np.array([part.T @ part for part in parts]).reshape(GROUPS, -1)
+        self.target, self.k, parts = target, features.shape[1], by_group(features)
+        centred = (part.astype(np.float64) - target.mean for part in parts)  # a group at a time
+        sums, squares = zip(*((part.sum(0), (part.T @ part).ravel()) for part in centred), strict=True)
+        self.counts, self.sums, self.squares = (
+            np.array([len(part) for part in parts]),
+            np.array(sums),
+            np.array(squares),
+        )
 
     def of(self, kept: np.ndarray) -> float:
         """The distance of the samples in the groups that count (GROUPS,)."""
@@ -130,7 +134,13 @@ def between(one: list[np.ndarray], two: list[np.ndarray]) -> np.ndarray:
     """Sums of the kernel over pairs of groups (GROUPS, GROUPS), a group of the first at a time."""
     everything, k = np.concatenate(two).T, one[0].shape[1]
     starts = np.cumsum([0, *(len(part) for part in two[:-1])])
-    return np.array([np.add.reduceat(cubic(part @ everything, k).sum(0), starts) for part in one])
+    rows = max(1, PAIRS // everything.shape[1])
+
+    def sums(part: np.ndarray) -> np.ndarray:
+        few = [cubic(part[first : first + rows] @ everything, k).sum(0) for first in range(0, len(part), rows)]
+        return np.asarray(np.add.reduceat(np.sum(few, 0), starts))
+
+    return np.array([sums(part) for part in one])
 
 
 def within(parts: list[np.ndarray]) -> Blocks:

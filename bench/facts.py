@@ -6,6 +6,7 @@ import numpy as np
 
 from scorebench.solvers.aliases import diffusers_of
 
+from . import blocks
 from .cells import Cell
 from .features import has_data, real_images
 from .fingerprint import fingerprint
@@ -51,7 +52,7 @@ def write_strips(store: Store, cells: list[Cell], say: Say) -> None:
         c.config["model"]: c for c in cells if len(c.model.shape) == 3 and c.config["pass"] == "sample"
     }.values():
         try:
-            strip = {"reference": solution(cell, store, say).solution[:STRIP]}
+            strip = {"reference": solution(cell, store, say, blocks.of(cell.config["n"])[0]).solution[:STRIP]}
             if has_data(cell.model):
                 strip["real"] = real_images(cell.model, STRIP)
         except Unwritable:

@@ -1,6 +1,6 @@
 """What distribution metrics look at: an extractor per data set, the real features, and the real-against-real floor's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +74,7 @@ def real_features(model: Model) -> np.ndarray | None:
 def floor_features(model: Model, n: int) -> np.ndarray | None:
     """Features of n other real samples, for the floor; None where there are not so many."""
     if isinstance(model, ExactModel):
-        return extractor_of(model).extract(exact_draws(model, n))
+        return np.concatenate([extractor_of(model).extract(draws) for draws in exact_blocks(model, n)])
     if not has_data(model):
         return None
     training = _shipped(model).train
@@ -115,8 +115,14 @@ def label_of(model: Model) -> int | None:
 
 def exact_draws(model: ExactModel, n: int, seed: int = 2) -> Tensor:
     """n draws of p at t_min (n, *d), float64; those of seed 2 make the floors."""
+    return torch.cat(list(exact_blocks(model, n, seed)))
+
+
+def exact_blocks(model: ExactModel, n: int, seed: int = 2) -> Iterator[Tensor]:
+    """The same, REAL at a time."""
     generator = torch.Generator().manual_seed(seed)
-    x0 = model.samples(n, generator)
     t = torch.tensor(model.process.t_min, dtype=torch.float64)
-    z = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
-    return broadcast(model.process.alpha(t), x0) * x0 + broadcast(model.process.sigma(t), x0) * z
+    for first in range(0, n, REAL):
+        x0 = model.samples(min(REAL, n - first), generator)
+        z = torch.randn(x0.shape, generator=generator, dtype=torch.float64)
+        yield broadcast(model.process.alpha(t), x0) * x0 + broadcast(model.process.sigma(t), x0) * z

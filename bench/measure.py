@@ -27,6 +27,7 @@ from .provenance import provenance
 from .store import Arrays, Damaged, Json, Store, Unwritable
 
 STRIP = 8
+OF_FIRST = ("strip", "error")  # arrays of the first noise seed alone; of others there is one for each
 Say = Callable[[str], None]
 
 
@@ -106,28 +107,31 @@ def kept_block(cell: Cell, rows: slice, store: Store, say: Say) -> Arrays:
 
 def sample_block(cell: Cell, rows: slice, store: Store, say: Say) -> Arrays:
     """What becomes of a block of a cell's samples, by every noise seed."""
-    config, model, n, index = cell.config, cell.model, rows.stop - rows.start, torch.arange(rows.start, rows.stop)
-    x = references.latents(model, n, config["seed"], cell.dtype, cell.device, rows.start)
-    grid, options, denoise = cell.grid(), config["options"], config["denoise"]
+    config, model, index = cell.config, cell.model, torch.arange(rows.start, rows.stop)
+    grid, options, n = cell.grid(), config["options"], len(index)
+    truth = torch.from_numpy(solution(cell, store, say, rows).solution) if config["kind"] == "ode" else None
 
-    def part(some: slice, noise_of: int) -> tuple[torch.Tensor, Arrays, Count, bool]:
-        noise = Noise(noise_of, index[some], model.shape, cell.dtype, cell.device)
+    def part(some: slice, noise_of: int) -> tuple[Arrays, Count, bool]:
+        """A batch, from its latents to what is kept of it: its images are dropped."""
+        own = index[some]
+        x = references.latents(model, len(own), config["seed"], cell.dtype, cell.device, int(own[0]))
+        noise = Noise(noise_of, own, model.shape, cell.dtype, cell.device)
         with torch.no_grad():
-            end = solve(model, cell.info, grid, x[some], options=options, noise=noise, denoise=denoise)
-        finite = end.finite and bool(torch.isfinite(end.x).all())
-        return end.x, _looked_at(cell, end.x), end.count, finite
+            end = solve(model, cell.info, grid, x, options=options, noise=noise, denoise=config["denoise"])
+        arrays = _looked_at(cell, end.x)
+        arrays["strip"] = end.x[: max(STRIP - some.start, 0)].float().cpu().numpy()
+        if truth is not None:
+            arrays["error"] = references.rms(end.x.cpu(), truth[some])
+        return arrays, end.count, end.finite and bool(torch.isfinite(end.x).all())
 
     seeds = [noise_seed(config["seed"], number) for number in range(config.get("noise_seeds", 1))]
     solved = [in_batches(partial(part, noise_of=noise_of), n) for noise_of in seeds]
-    samples, batch = torch.cat([p[0] for p in solved[0][0]]).cpu(), min(batch for _, batch in solved)
-    count = total([p[2] for parts, _ in solved for p in parts])
+    batch, count = min(batch for _, batch in solved), total([p[1] for parts, _ in solved for p in parts])
+    sets = [{name: np.concatenate([p[0][name] for p in parts]) for name in parts[0][0]} for parts, _ in solved]
     arrays = {"index": index.numpy(), "nfe": count.evaluations.numpy().reshape(len(seeds), n)}
-    for name in solved[0][0][0][1]:
-        arrays[name] = np.stack([np.concatenate([p[1][name] for p in parts]) for parts, _ in solved])
-    arrays["strip"] = samples[:STRIP].float().numpy()
-    if config["kind"] == "ode":
-        arrays["error"] = references.rms(samples, torch.from_numpy(solution(cell, store, say, rows).solution))
-    finite = all(p[3] for parts, _ in solved for p in parts)
+    for name, first in sets[0].items():
+        arrays[name] = first if name in OF_FIRST else np.stack([found[name] for found in sets])
+    finite = all(p[2] for parts, _ in solved for p in parts)
     return arrays | blocks.spent(count, batch if batch < n else blocks.BLOCK, finite)
 
 
@@ -208,13 +212,8 @@ def _result(cell: Cell, count: Count, arrays: Arrays, batch: int, failure: str) 
     return Result("failed" if failure else "ok", failure or halved, counts | cell.grid_cost(), arrays)
 
 
-def solution(cell: Cell, store: Store, say: Say = lambda _: None, rows: slice | None = None) -> references.Reference:
-    """The reference solution of a cell's samples, or of a block's; of two processes that need it, the second waits."""
-    each = blocks.of(cell.config["n"]) if rows is None else [rows]
-    return references.Reference.joined([_solution(cell, store, say, block) for block in each])
-
-
-def _solution(cell: Cell, store: Store, say: Say, rows: slice) -> references.Reference:
+def solution(cell: Cell, store: Store, say: Say, rows: slice) -> references.Reference:
+    """The reference solution of a block of a cell's samples; of two processes that need it, the second waits."""
     model, n, first, seed = cell.model, rows.stop - rows.start, rows.start, cell.config["seed"]
     with store.claims.hold(
         f"reference {model.name} {n} {seed} {first}", lambda: say(f"another run makes {model.name}'s reference")

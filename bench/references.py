@@ -41,11 +41,6 @@ class Reference:
     solution: np.ndarray
     uncertainty: np.ndarray
 
-    @classmethod
-    def joined(cls, parts: list["Reference"]) -> "Reference":
-        """That of blocks of latents, one after another."""
-        return cls(np.concatenate([p.solution for p in parts]), np.concatenate([p.uncertainty for p in parts]))
-
     @property
     def digest(self) -> str:
         return hashlib.sha256(np.ascontiguousarray(self.solution).tobytes()).hexdigest()[:16]

@@ -1,12 +1,15 @@
 """Large cells in blocks: each sample, count and row is what it is without, and an interrupted cell has its blocks already."""
 
+import weakref
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from scorebench.bench import blocks, measure
+from scorebench.bench import blocks, cells, measure
 from scorebench.bench.cells import plan
+from scorebench.bench.features import Extractor
 from scorebench.bench.runner import run_suite
 from scorebench.bench.store import Store
 from scorebench.bench.suite import ModelEntry, SolverEntry, Suite
@@ -76,3 +79,27 @@ def test_an_interrupted_cell_goes_on_with_its_next_block(tmp_path: Path, monkeyp
     assert len(list(store.root.glob("parts/*"))) == 2 and not store.keys("cells")
     assert run_suite(suite, store).failed == 0
     assert sizes == [32, 32, 32, 32] and not list(store.root.glob("parts/*"))
+
+
+def test_images_are_dropped_as_their_batch_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a block of several batches, by each of two noise seeds, and those of the reference solution."""
+    seen, alive, batches = list[weakref.ref[torch.Tensor]](), list[int](), blocks.in_batches
+
+    def extract(x: torch.Tensor) -> np.ndarray:
+        seen.append(weakref.ref(x))
+        alive.append(sum(image() is not None for image in seen))
+        return x.flatten(1).float().numpy().copy()
+
+    def of_eight(work, n):  # type: ignore[no-untyped-def]
+        monkeypatch.setattr(blocks, "BLOCK", 8)
+        try:
+            return batches(work, n)
+        finally:
+            monkeypatch.setattr(blocks, "BLOCK", 32)
+
+    monkeypatch.setattr(blocks, "BLOCK", 32)
+    monkeypatch.setattr(measure, "in_batches", of_eight)
+    monkeypatch.setattr(cells, "extractor_of", lambda model: Extractor("counted", "counted", extract))
+    suite = SUITE.model_copy(update={"solvers": SUITE.solvers[:2], "metrics": ["error_median", "fid", "excess_fid"]})
+    assert run_suite(suite, Store(tmp_path / "store")).failed == 0
+    assert len(seen) >= 3 * 12 and max(alive) == 1
