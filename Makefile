@@ -4,6 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 DEMO := results/demo
+BASELINE := results/baseline/quick.csv
 SITE := OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -E -q -d build/doctrees docs build/docs
 ASV := cd .asv/quick && HOME="$$PWD" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ../../$(BIN)/asv
 
@@ -46,8 +47,10 @@ bench: .venv/.installed ## check the asv suites and call each benchmark once, re
 	$(ASV) run -E existing:$(CURDIR)/$(BIN)/python --quick --dry-run --show-stderr \
 		| grep -v -E 'For parameters:|asv: skipped:|^ *$$'
 
-baseline: demo ## commit the demo's tables and the README's picture to results/baseline
+# The first baseline is compared with itself.
+baseline: demo ## commit the demo's tables, rows (with REASON="why they change") and the README's picture to results/baseline
 	cp $(DEMO)/report/{best.csv,summary.csv,error-nfe-digits-vp.png} results/baseline/
+	$(BIN)/scorebench compare $(firstword $(wildcard $(BASELINE)) $(DEMO)) $(DEMO) --update-baseline $(BASELINE) --reason "$(REASON)"
 
 certificates: .venv/.installed ## certify every registered solver, and commit the table
 	$(BIN)/scorebench certify --all --table results/certificates.csv

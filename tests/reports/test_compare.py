@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from scorebench.cli.compare_trials import checkout, planted
+from scorebench.cli.repeat_trials import ratios
 from scorebench.reference_models.errors import UsageError
 from scorebench.reports.compare.comparison import compare, markdown, to_json
 from scorebench.reports.compare.levels import confirmed
@@ -202,3 +203,10 @@ def test_times_in_calls_are_compared_where_both_sides_have_them(tmp_path: Path) 
     first = compare(base, new, ["time"]).findings
     assert {(f.verdict, f.solver) for f in first} == {("warning", "pc")} and "1.30 times" in first[0].why
     assert not compare(side(tmp_path), new, ["time"]).findings
+
+
+def test_ratios_of_two_runs_are_those_of_the_cells_that_both_timed(tmp_path: Path) -> None:
+    base = side(tmp_path)
+    steady, slower = (ratios(base, side(tmp_path, scale=scale), "time_ms") for scale in (1.0, 1.2))
+    assert np.allclose(steady, 1.0) and np.allclose(slower, 1.2) and len(steady) == 6
+    assert len(ratios(base, replace(base, rows=base.rows[base.rows["solver"] == "pc"]), "time_ms")) == 2
