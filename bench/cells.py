@@ -15,6 +15,7 @@ from scorebench.solvers.likelihood import Prior
 from . import optimised_grids
 from .endings import euler_at_final
 from .entries import SolverEntry
+from .execution import executed
 from .features import Extractor, extractor_of, has_data
 from .field_practice import find_peer, is_peer
 from .fingerprint import fingerprint_of
@@ -23,7 +24,7 @@ from .moments import coordinates, known
 from .placement import device_name, full_precision, on_host
 from .provenance import machine, package_version
 from .store import SCHEMA, Json, Store, key_of
-from .suite import Suite, Timing, evaluations_per_call, smallest_budget, solver_of
+from .suite import DATA_DEPENDENT, Suite, Timing, evaluations_per_call, smallest_budget, solver_of
 
 Pass = Literal["sample", "likelihood", "round-trip", "time", "likelihood-time"]
 TIMED = ("time", "likelihood-time")
@@ -92,8 +93,20 @@ class Cell:
         return smallest_budget(self.info, self.model, self.calls_at_end, self.config["options"]) * self.ways
 
     @property
+    def runs(self) -> Model:
+        """The model as it runs here: its network as the configuration says."""
+        return executed(self.model, self.execution, self.device)
+
+    @property
+    def execution(self) -> Json:
+        """How the network runs; not in configurations of one that runs as it is."""
+        return dict(self.config.get("execution", {}))
+
+    @property
     def obstacle(self) -> str:
         """Why this cell cannot be measured here; empty where it can."""
+        if self.info.adaptive and self.execution.get("capture"):
+            return f"cannot be captured: {DATA_DEPENDENT}"
         if is_peer(self.info.id) and (missing := find_peer(self.info.id).missing):
             return missing
         return "" if self.steps >= 1 else f"needs {self.needed} network calls"
@@ -237,6 +250,8 @@ def make_cell(
         config["device"] = suite.device
         if kind in TIMED:
             config["gpu"] = device_name(torch.device(suite.device))
+    if asked := suite.execution.of(kind, model):
+        config["execution"] = asked
     if section is suite.likelihood is not None and suite.likelihood.prior == "exact" and isinstance(model, ExactModel):
         config["prior"] = "exact"
     if is_peer(info.id):

@@ -107,4 +107,4 @@ def _other(store: Store, key: str, measured: set[str]) -> bool:
 def _same(config: Json) -> str:
     """What two measurements of one thing share, whatever the versions of code and weights behind them."""
     names = ("pass", "model", "solver", "options", "grid", "budget", "dtype", "n", "seed")
-    return key_of([*(config[name] for name in names), config.get("ending", {})])
+    return key_of([*(config[name] for name in names), config.get("ending", {}), config.get("execution", {})])

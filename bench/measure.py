@@ -117,7 +117,7 @@ def sample_block(cell: Cell, rows: slice, store: Store, say: Say) -> Arrays:
         x = references.latents(model, len(own), config["seed"], cell.dtype, cell.device, int(own[0]))
         noise = Noise(noise_of, own, model.shape, cell.dtype, cell.device)
         with torch.no_grad():
-            end = solve(model, cell.info, grid, x, options=options, noise=noise, denoise=config["denoise"])
+            end = solve(cell.runs, cell.info, grid, x, options=options, noise=noise, denoise=config["denoise"])
         arrays = _looked_at(cell, end.x)
         arrays["strip"] = end.x[: max(STRIP - some.start, 0)].float().cpu().numpy()
         if truth is not None:

@@ -33,7 +33,9 @@ def rows_of(cell: Json, metrics: Json, suite: str) -> list[Json]:
     common: dict[str, Any] = {
         "cell": cell["key"],
         "suite": suite,
-        "options": json.dumps(config["options"] | config.get("ending", {}), sort_keys=True),
+        "options": json.dumps(
+            config["options"] | config.get("ending", {}) | config.get("execution", {}), sort_keys=True
+        ),
         "device": provenance["device"],
         "threads": provenance["threads"],
         "status": cell["status"],

@@ -23,11 +23,13 @@ from .endings import euler_at_final
 from .entries import Grid, Level, Strict
 from .entries import ModelEntry as ModelEntry
 from .entries import SolverEntry as SolverEntry
+from .execution import Execution
 from .field_practice import find_peer, is_peer
 from .placement import DEVICES
 from .quality import METRICS
 
 SHIPPED = Path(__file__).with_name("suites")
+DATA_DEPENDENT = "its steps depend on the data"
 SECTIONS = ("likelihood", "round_trip", "timing")  # that name models of the suite
 
 
@@ -81,6 +83,7 @@ class Suite(Strict):
     factors: dict[str, dict[str, Level]] = {}
     dtype: Literal["float32", "float64"] = "float32"
     device: Literal["cpu", "cuda"] = "cpu"
+    execution: Execution = Execution()
     seed: int = 0
     noise_seeds: PositiveInt = 5  # of each stochastic solver, from the same latents
     metrics: list[str] = list(METRICS)
@@ -103,6 +106,7 @@ class Suite(Strict):
         budgets: list[int],
         grids: list[str] | None = None,
         device: str | None = None,
+        execution: Execution | None = None,
     ) -> "Suite":
         """The part of the suite that the command line names; UsageError for a name the suite lacks, or one bad combination."""
         change: dict[str, Any] = {}
@@ -110,6 +114,8 @@ class Suite(Strict):
             if device not in DEVICES:
                 raise unknown("device", device, DEVICES)
             change["device"] = device
+        if execution is not None:
+            change["execution"] = execution
         if models:
             known = {entry.address: entry for entry in self.models}
             change["models"] = [known.get(name) or ModelEntry(address=name, n=self.models[0].n) for name in models]
@@ -133,6 +139,9 @@ class Suite(Strict):
             timing = change.get("timing", self.timing)
             change["timing"] = None if timing is None else timing.model_copy(update={"budgets": []})
         suite = Suite.model_validate(self.model_copy(update=change).model_dump())
+        for info in map(solver_of, solvers if suite.execution.capture else []):
+            if info.adaptive:
+                raise UsageError(f"{info.id} cannot be captured, {DATA_DEPENDENT}: leave out {info.id} or capture")
         if len(models) == len(solvers) == len(budgets) == 1:
             info, model = solver_of(solvers[0]), load_model(models[0])
             needed = smallest_budget(info, model, calls_at_end=int(model.data is not None))
@@ -164,6 +173,8 @@ class Suite(Strict):
                 raise UsageError(f"suite {self.name}: {info.id} has fixed steps, give it options instead of a ladder")
             if entry.grid is not None:
                 parse_grid(entry.grid)
+        if self.execution.autocast and self.dtype != "float32":
+            raise UsageError(f"suite {self.name}: autocast narrows float32, got dtype {self.dtype}")
         for metric in self.metrics:
             if metric not in METRICS:
                 raise unknown(f"metric in suite {self.name}", metric, METRICS)
@@ -257,7 +268,7 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         sections: dict[str, type[Strict]] = {
             "models": ModelEntry, "solvers": SolverEntry, "factors": Level, "likelihood": Likelihood,
-            "round_trip": RoundTrip, "timing": Timing,
+            "round_trip": RoundTrip, "timing": Timing, "execution": Execution,
         }  # fmt: skip
         kind = sections.get(str(problem["loc"][0]), Suite) if len(problem["loc"]) > 1 else Suite
         near = get_close_matches(str(problem["loc"][-1]), list(kind.model_fields), n=1, cutoff=0.4)

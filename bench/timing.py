@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from scorebench.solvers.noise import Noise
 from scorebench.solvers.registry import find
 
 from .cells import Cell
+from .execution import recorded
 from .placement import synchronise
 from .references import images, latents, shared_probes
 
@@ -86,9 +88,9 @@ def job(cell: Cell) -> Callable[[], object]:
         return likelihood_job(cell)
     x = latents(model, n, cell.config["seed"], cell.dtype, cell.device)
     noise = RecordedNoise(cell.config["seed"], torch.arange(n), model.shape, cell.dtype, cell.device)
-    return lambda: solve(
-        model, cell.info, grid, x, options=cell.config["options"], noise=noise, denoise=cell.config["denoise"]
-    )
+    runs, options, denoise = cell.runs, cell.config["options"], cell.config["denoise"]
+    work = partial(solve, runs, cell.info, grid, x, options=options, noise=noise, denoise=denoise)
+    return recorded(work) if cell.execution.get("capture") and cell.device.type == "cuda" else work
 
 
 def likelihood_job(cell: Cell) -> Callable[[], object]:
@@ -116,7 +118,7 @@ def failure(cell: Cell) -> Exception | None:
 
 def network_calls(cell: Cell) -> Callable[[], object]:
     """As many bare calls of a time cell's network as its budget: about as long as a solve, so that load disturbs both alike."""
-    model, p = cell.model, cell.model.process
+    model, p = cell.runs, cell.model.process
     x = latents(model, cell.config["n"], 0, cell.dtype, cell.device)
     t = torch.tensor(0.5 * (p.t_min + p.t_max), dtype=torch.float64)
     return lambda: [model.denoise(x, t) for _ in range(cell.config["budget"])]

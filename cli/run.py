@@ -23,6 +23,11 @@ def run(
     grid: Annotated[list[str], typer.Option(help="This time grid instead of each solver's own; repeatable.")] = [],
     plugin: PluginOption = [],
     device: Annotated[str | None, typer.Option(help="Where models run and samples are made: cpu or cuda.")] = None,
+    capture: Annotated[
+        bool, typer.Option(help="Networks compiled; on a GPU each timed solve as one CUDA graph. Fixed steps only.")
+    ] = False,
+    channels_last: Annotated[bool, typer.Option(help="Networks with channels as the last axis of memory.")] = False,
+    autocast: Annotated[str, typer.Option(help="Networks in bfloat16 or float16; the state stays float32.")] = "",
     time_limit: Annotated[float, typer.Option(help="Seconds that one cell may take; 0 for any.", min=0)] = 3600,
     ray: Annotated[
         str | None, typer.Option(help="A Ray cluster's HOST:PORT or `auto`; `local` or `local:N` for N workers here.")
@@ -40,7 +45,9 @@ def run(
     from scorebench.bench.suite import load_suite
     from scorebench.bench.watched import run_watched
 
-    chosen = load_suite(suite).select(model, solver, budget, grid, device)
+    whole = load_suite(suite)
+    execution = whole.execution.under(capture=capture, channels_last=channels_last, autocast=autocast)
+    chosen = whole.select(model, solver, budget, grid, device, execution)
     if ray is None:
         check_device(chosen.device)
     chosen.check()

@@ -24,6 +24,7 @@ TIMED = ("time", "likelihood-time")
 KEPT = ("index", "error", "strip")  # features are large, and no report needs them
 PICTURES = {"strip": ("reference", "real"), "interpolation": ("rows",)}
 SAME = "pass model model_digest dtype n_samples seed_block solver options grid budget where".split()
+EXECUTION = ("capture", "channels_last", "autocast")  # how a network ran
 FIELD = "pass n_samples where model_digest options seed_block dtype".split()
 NUMBERS = (
     "budget nfe_mean nfe_max calls vjps jvps eta n_samples value low high floor floor_low floor_high seconds".split()
@@ -132,11 +133,13 @@ def _short(value: object) -> str:
 
 @cache
 def _field(kind: str, n: int, where: str, digest: str, options: str, seed: int, dtype: str) -> str:
+    given = json.loads(options)
+    how = "".join(f", {name}={given[name]}" for name in EXECUTION if name in given)
     if kind in TIMED:
-        return f"batch of {n}, {where}"
-    denoised = json.loads(options).get("denoise")
+        return f"batch of {n}, {where}{how}"
+    denoised = given.get("denoise")
     ending = {True: ", denoised", False: ", at t_min"}.get(denoised, "")  # which truth errors are to
-    return f"n = {n}, seed {seed}, {dtype}, model {str(digest)[:8]}{ending}"
+    return f"n = {n}, seed {seed}, {dtype}, model {str(digest)[:8]}{ending}{how}"
 
 
 def _largest(groups: list[Group]) -> dict[tuple[str, str], Group]:

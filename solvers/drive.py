@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -18,12 +19,17 @@ from .problem import Count, Problem
 
 @dataclass(frozen=True)
 class Solution:
-    """Where the solver ended, x (b, *d), what it spent, and whether every state on the way was finite."""
+    """Where the solver ended, x (b, *d), what it spent, and the least and greatest entry of each state, on the device."""
 
     x: Tensor
     count: Count
-    finite: bool
+    extremes: Tensor
     path: tuple[tuple[float | Tensor, Tensor], ...] = ()
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether every state on the way was finite: the one value that is read of the device, when it is asked for."""
+        return bool(torch.isfinite(self.extremes).all())
 
 
 def solve(
@@ -46,7 +52,7 @@ def solve(
     options = check_options(info, options or {})
     grid = grid.to("cpu", torch.float64)
     problem = replace(Problem.of(model, len(x), noise), start=start)
-    extremes: list[Tensor] = []  # least and greatest of each state, on the device: NaN or infinite where an entry is
+    extremes: list[Tensor] = []  # NaN or infinite where an entry is
     path: list[tuple[float | Tensor, Tensor]] = [(float(grid[0]), x)] if keep_path else []
     end = x
     with recycled():
@@ -59,4 +65,4 @@ def solve(
     if denoise:
         end = problem.denoise(end, float(grid[-1]))
         extremes += torch.aminmax(end)
-    return Solution(end, problem.count, bool(torch.isfinite(torch.stack(extremes)).all()), tuple(path))
+    return Solution(end, problem.count, torch.stack(extremes), tuple(path))

@@ -55,7 +55,7 @@ def test_the_loop_reads_nothing_from_the_device(id: str) -> None:
         assert end.device.type == "meta"
 
 
-def test_the_driver_reads_once_at_the_end() -> None:
+def test_the_driver_reads_once_and_when_asked() -> None:
     grid, noise = setting("ddim")
     reads: list[int] = []
 
@@ -67,8 +67,9 @@ def test_the_driver_reads_once_at_the_end() -> None:
 
     with patch.object(Tensor, "__bool__", read):
         solution = solve(Half(), find("ddim"), grid, noise.latents(), denoise=True)
+        assert reads == []
+        assert solution.finite and solution.finite
     assert reads == [1]
-    assert solution.finite
 
 
 def test_what_waits_is_seen() -> None:
