@@ -226,6 +226,8 @@ def make_cell(
         budget = spent * evaluations_per_call(model)
     made_by = ["scorebench.bench.optimised_grids"] if grid.id == OPTIMISE else ["scorebench.solvers.grids"]
     made_by += ["scorebench.bench.endings"] if entry.euler_at_final else []
+    asked = suite.execution.of(kind, model)
+    made_by += ["scorebench.bench.execution"] if asked else []
     config = {
         "schema": SCHEMA,
         "pass": kind,
@@ -250,7 +252,7 @@ def make_cell(
         config["device"] = suite.device
         if kind in TIMED:
             config["gpu"] = device_name(torch.device(suite.device))
-    if asked := suite.execution.of(kind, model):
+    if asked:
         config["execution"] = asked
     if section is suite.likelihood is not None and suite.likelihood.prior == "exact" and isinstance(model, ExactModel):
         config["prior"] = "exact"

@@ -63,8 +63,11 @@ def suite(tmp_path: Path) -> Suite:
     return Suite(
         name="executed",
         budgets=[4],
-        models=[ModelEntry(address=address, n=8), ModelEntry(address="exact:gaussian", n=8)],
-        solvers=[SolverEntry(id="ddim", options={"eta": 1.0}), SolverEntry(id="gotta-go-fast", ladder=[{"rtol": 0.5}])],
+        models=[ModelEntry(address=address, n=2), ModelEntry(address="exact:gaussian", n=2)],
+        solvers=[
+            SolverEntry(id="ddim", options={"eta": 1.0}),
+            SolverEntry(id="bs32", ladder=[{"rtol": 0.5, "atol": 0.5}]),
+        ],
         noise_seeds=1,
         metrics=["time_ms"],
         timing=Timing(models=[address], batches=[2], rounds=1),
@@ -108,13 +111,17 @@ def test_what_compiles_gives_what_does_not(monkeypatch: pytest.MonkeyPatch) -> N
     torch.testing.assert_close(*ends, rtol=1e-6, atol=1e-6 * float(ends[1].abs().max()))
 
 
-def test_cells_have_keys_and_rows_of_their_own(suite: Suite, tmp_path: Path) -> None:
+def test_cells_have_keys_and_rows_of_their_own(suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of networks alone; an adaptive solver cannot be captured, and is a row that says so."""
+    monkeypatch.setattr("scorebench.bench.timing.warm_up", lambda jobs: None)
     asked = Execution(channels_last=True, autocast="bfloat16")
     moved = suite.select([], [], [], execution=asked)
     plain, other, store = plan(suite), plan(moved), Store(tmp_path / "store")
     of_network = [a.config["model"] == suite.models[0].address for a in plain]
     assert [a.key != b.key for a, b in zip(plain, other, strict=True)] == of_network and sum(of_network) == 4
+    assert all(
+        (a.config["source"] != b.config["source"]) == bool(b.execution) for a, b in zip(plain, other, strict=True)
+    )
     assert run_suite(moved, store).failed == 0
     cell = next(cell for cell in other if cell.execution and not cell.info.adaptive)
     options = rows_of(store.cell(cell.key), {}, "")[0]["options"]
@@ -126,13 +133,13 @@ def test_cells_have_keys_and_rows_of_their_own(suite: Suite, tmp_path: Path) -> 
 def test_a_solver_whose_steps_depend_on_the_data_is_not_captured(suite: Suite) -> None:
     captured = suite.select([], [], [], execution=Execution(capture=True))
     found = {(cell.info.id, cell.config["model"] == "exact:gaussian"): cell.obstacle for cell in plan(captured)}
-    assert found.pop(("gotta-go-fast", False)) == "cannot be captured: its steps depend on the data"
+    assert found.pop(("bs32", False)) == "cannot be captured: its steps depend on the data"
     assert set(found.values()) == {""} and len(found) == 3
     with pytest.raises(
         UsageError,
-        match="gotta-go-fast cannot be captured, its steps depend on the data: leave out gotta-go-fast or capture",
+        match="bs32 cannot be captured, its steps depend on the data: leave out bs32 or capture",
     ):
-        suite.select([], ["gotta-go-fast"], [], execution=Execution(capture=True))
+        suite.select([], ["bs32"], [], execution=Execution(capture=True))
 
 
 def test_what_is_no_precision_is_refused(suite: Suite) -> None:
