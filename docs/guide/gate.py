@@ -124,7 +124,8 @@ scorebench compare build/guide-gate/base build/guide-gate/new --out build/guide-
 
 # %% [markdown]
 # The exit code is 1: something became worse. Numbers that the same seeds gave before have moved, some for the worse, and
-# likelihoods cost nearly twice the calls: their integral needs the network where a step begins, and no longer finds it there. The levels, from exact to noisy:
+# likelihoods cost nearly twice the calls: their integral needs the network where a step begins, and no longer finds it there.
+# The levels, from exact to noisy:
 #
 # - **cells**: what was measured is still measured, and still works;
 # - **counts**: network calls, Jacobian products and FLOPs are equal;
