@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 POLL = 0.2  # seconds between two looks at what another process holds
+FACTS = "what reports need"  # the claim of who writes it
 
 
 class Claims:

@@ -16,8 +16,6 @@ from .placement import on_host
 from .store import Damaged, Json, Store, Unwritable, key_of
 from .suite import Suite, evaluations_per_call
 
-FACTS = "what reports need"  # the claim of who writes it
-
 
 def write_facts(suite: Suite, store: Store, cells: list[Cell], partial: bool) -> None:
     """The suite's list of cells, and the facts of its solvers and models beside those of other suites."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .cells import Cell, cells_of
-from .claims import POLL
-from .facts import FACTS, write_facts, write_interpolations, write_strips
+from .claims import FACTS, POLL
+from .facts import write_facts, write_interpolations, write_strips
 from .measure import measure, settled
 from .metrics import Metrics
 from .migration import migrate

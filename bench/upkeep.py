@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .facts import FACTS
+from .claims import FACTS
 from .store import Damaged, Json, Store, digest_of, is_sealed_npz, key_of, opened_json, write_whole
 
 

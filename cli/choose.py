@@ -53,7 +53,8 @@ def choose(
     (limit, amount), *_ = given.items()
     if not amount > 0:
         raise UsageError(f"--{limit} {amount:g}: give a positive number")
-    load_solvers([])
+    if measure is not None or format not in ("table", "json"):
+        load_solvers([])  # which an answer from the store's own facts does without, and torch's start with it
     if measure is not None:
         _measure(Question(model, limit, amount, by, deterministic, device), measure, store)
     answer = choose(load(store), Question(model, limit, amount, by, deterministic, device))

@@ -76,7 +76,6 @@ class Sides:
 
     def read(self) -> "list[Side]":
         """Their rows; UsageError for a name that is neither store, table nor revision."""
-        from scorebench.bench.revisions import revision
         from scorebench.reports.compare.side import is_store, read
 
         arguments = [
@@ -86,7 +85,7 @@ class Sides:
         for name in self.names:
             if name.endswith(".csv") or is_store(name):
                 stores.append(name)
-            elif (found := revision(name, REVISIONS)) is not None:
+            elif (found := _revision(name)) is not None:
                 self.revisions.append(found)
                 stores.append(
                     str(found.measure(self.suite, arguments, lambda line: console.print(line, soft_wrap=True)))
@@ -97,20 +96,26 @@ class Sides:
 
     def retimed(self, comparison: "Comparison") -> "Comparison":
         """Times that seem slower are measured again, a few times, in turn, where both sides are revisions."""
+        slower = [f for f in comparison.findings if f.level == "time" and f.verdict != "improvement"]
+        if len(self.revisions) < 2 or not slower:
+            return comparison
         from scorebench.bench.revisions import time_again
         from scorebench.bench.suite import load_suite
         from scorebench.reports.compare.levels import confirmed
         from scorebench.reports.compare.side import read
 
-        slower = [f for f in comparison.findings if f.level == "time" and f.verdict != "improvement"]
-        if len(self.revisions) < 2 or not slower:
-            return comparison
         names = {name: sorted({str(getattr(f, name)) for f in slower}) for name in ("model", "solver")}
         budgets = sorted({int(f.budget) for f in slower if f.budget == f.budget})
         suite = load_suite(self.suite).select(names["model"], self.narrowed["--solver"], budgets)
         rounds = time_again(self.revisions, suite, lambda line: console.print(line, soft_wrap=True))
         pairs = [(read(str(was)), read(str(now))) for was, now in rounds]
         return replace(comparison, findings=confirmed(comparison.findings, pairs))
+
+
+def _revision(name: str) -> "Revision | None":
+    from scorebench.bench.revisions import revision  # which imports torch: what two stores do without
+
+    return revision(name, REVISIONS)
 
 
 def _write(out: Path, texts: dict[str, str]) -> None:
