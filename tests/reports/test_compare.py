@@ -166,12 +166,13 @@ def test_sides_that_share_nothing_or_levels_that_do_not_exist_are_refused(tmp_pa
         compare(base, base, ["goldn"])
 
 
-def test_every_planted_regression_still_finds_the_piece_it_replaces() -> None:
+def test_every_planted_regression_still_finds_the_piece_it_replaces_and_leaves_code_that_runs() -> None:
     regressions = planted()
     assert len(regressions) >= 20
     for regression in regressions:
-        assert regression.old in (checkout() / regression.file).read_text(), regression.about
-        assert regression.old != regression.new
+        source = (checkout() / regression.file).read_text()
+        assert regression.old in source and regression.old != regression.new, regression.about
+        compile(source.replace(regression.old, regression.new), regression.file, "exec")
 
 
 def test_cells_that_differ_in_their_ending_alone_are_compared_each_with_its_own(build) -> None:
