@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.network import NetworkModel, build_unet
 from scorebench.reference_models.process import VP
-from scorebench.reference_models.training import RECIPES
+from scorebench.reference_models.recipes import RECIPES
 from scorebench.solvers import registry  # noqa: F401  (so that the list is complete)
 from scorebench.solvers.drive import solve
 from scorebench.solvers.facts import SOLVERS, SolverInfo

@@ -59,7 +59,7 @@ def train(
     from scorebench.bench.model_card import draw_sheet, write_card, write_exact_card
     from scorebench.reference_models import classifier, ppca
     from scorebench.reference_models.network import WEIGHTS, load_network
-    from scorebench.reference_models.training import recipe_of
+    from scorebench.reference_models.recipes import recipe_of
     from scorebench.reference_models.training import train as train_network
 
     torch.set_num_threads(threads)

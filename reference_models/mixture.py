@@ -176,7 +176,10 @@ def gmm(process: Process) -> Mixture:
 
 def empirical_digits(process: Process) -> Mixture:
     """`exact:empirical-digits`: the 1,000 training digits themselves as data, so D is the memorising optimum."""
-    means = DIGITS.dequantise(DIGITS.levels("train").double()).flatten(1)
-    n = len(means)
-    ones = torch.ones(n, dtype=torch.float64)
-    return Mixture(process, ones / n, means, 0 * ones, shape=DIGITS.shape)
+    return finite(process, DIGITS.dequantise(DIGITS.levels("train").double()))
+
+
+def finite(process: Process, images: Tensor) -> Mixture:
+    """A finite data set (n, *shape), float64: D is the mean of the images, each weighed by how likely x comes from it."""
+    ones = images.new_ones(len(images))
+    return Mixture(process, ones / len(images), images.flatten(1), 0 * ones, shape=tuple(images.shape[1:]))

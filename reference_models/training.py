@@ -4,99 +4,23 @@ import csv
 import json
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import classifier, ppca
-from .datasets import DIGITS, FASHION, DataSet
-from .errors import unknown
+from .mixture import Mixture, finite
 from .network import WEIGHTS, NetworkModel, build_unet, folder_digest, load_network
-from .parameterisation import Parameterisation, Prediction, broadcast, from_x0, to_x0
+from .parameterisation import Prediction, broadcast, from_x0, to_x0
 from .process import make_process
+from .recipes import CLASSES, DROPPED, Phase, Recipe
 
-DIGITS_UNET: dict[str, Any] = {
-    "sample_size": 8,
-    "in_channels": 1,
-    "out_channels": 1,
-    "layers_per_block": 1,
-    "block_out_channels": [16, 24],
-    "down_block_types": ["DownBlock2D", "DownBlock2D"],
-    "up_block_types": ["UpBlock2D", "UpBlock2D"],
-    "norm_num_groups": 8,
-    "add_attention": False,
-}
-FASHION_UNET: dict[str, Any] = {
-    **DIGITS_UNET,
-    "sample_size": 16,
-    "in_channels": 4,
-    "out_channels": 4,
-    "block_out_channels": [32, 64, 96],
-    "down_block_types": ["DownBlock2D"] * 3,
-    "up_block_types": ["UpBlock2D"] * 3,
-}
 CARD = "card.md"
-CLASSES, DROPPED = 10, 0.1  # of labelled networks: the label that stands for none, and how often it is shown
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What determines a trained network: data, process, parameterisation, architecture and optimisation.
-
-    The loss compares `target`, the network's own prediction unless given. `start` names a shipped network whose weights
-    are the first ones here. After `restart` steps the averaged weights begin anew, with the full learning rate (Loshchilov &
-    Hutter 2017, arXiv:1608.03983).
-    """
-
-    name: str
-    process: str
-    parameterisation: Parameterisation
-    data: DataSet = DIGITS
-    architecture: dict[str, Any] = field(default_factory=lambda: DIGITS_UNET)
-    steps: int = 7000
-    batch: int = 256
-    learning_rate: float = 2e-3
-    ema: float = 0.999
-    seed: int = 0
-    labelled: bool = False
-    half: bool = False  # whether it is trained in bfloat16 where that is faster, and shipped in half precision
-    target: Prediction | None = None
-    even: bool = False  # whether times are drawn evenly in σ/(α + σ), flow matching's t, and not in the process's own
-    start: str | None = None
-    restart: int | None = None
-
-
-def _garments(name: str, process: str, parameterisation: Parameterisation, seed: int, **changes: Any) -> Recipe:
-    """The first in 10,000 steps and 20,000 more, the others in 2,000 from there: at one level of noise all are asked for one v.
-
-    All compare v, whose error weighs the levels of noise evenly (Salimans & Ho 2022, arXiv:2202.00512, section 4).
-    """
-    first = name == "fashion-vp"
-    steps, restart, start = (30000, 10000, None) if first else (2000, None, "fashion-vp")
-    unet = {**FASHION_UNET, "patched": parameterisation.prediction}
-    return Recipe(
-        name, process, parameterisation, FASHION, unet, steps, 64, 1.5e-3, 0.9995, seed, half=True, target="v",
-        even=True, start=start, restart=restart, **changes,
-    )  # fmt: skip
-
-
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        # conditioned on log σ̂: with 999·t the learnt field is so rough in t that no reference solution can be verified
-        Recipe("digits-vp", "vp", Parameterisation("epsilon", "none", "log_sigma")),
-        Recipe("digits-ve", "ve", Parameterisation("v", "unit", "log_sigma"), seed=1),
-        _garments("fashion-vp", "vp", Parameterisation("epsilon", "none", "log_sigma"), 0),
-        _garments("fashion-ve", "ve", Parameterisation("scaled_score", "unit", "log_sigma"), 1),
-        _garments("fashion-subvp", "subvp", Parameterisation("epsilon", "unit", "log_sigma"), 2),
-        _garments("fashion-flow", "flow", Parameterisation("flow", "unit", "log_sigma"), 3),
-        _garments("fashion-vp-cond", "vp", Parameterisation("epsilon", "none", "log_sigma"), 4, labelled=True),
-    )
-}
+NEAR = 1.0  # at less noise, σ/α, no other image is near enough to have a part in the mean
 
 
 def loss_of(
@@ -106,10 +30,11 @@ def loss_of(
     eps: Tensor,
     labels: Tensor | None = None,
     target: Prediction | None = None,
+    expected: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Mean squared error of the network's prediction, or of what it says of `target`, at x_t = α x₀ + σ ε.
 
-    t (b,), labels (b,) where it has them.
+    t (b,), labels (b,) where it has them; `expected` is given x₀ and x_t, and says what takes the place of x₀ in the target.
     """
     process, p = model.process, model.parameterisation
     alpha, sigma = broadcast(process.alpha(t), x0), broadcast(process.sigma(t), x0)
@@ -119,7 +44,8 @@ def loss_of(
     prediction = model.network(c_in * x, p.c_noise(process, t).to(x), return_dict=False, **shown)[0].float()
     if target is not None:
         prediction = from_x0(target, to_x0(p.prediction, prediction, x, alpha, sigma), x, alpha, sigma)
-    return torch.mean((prediction - from_x0(target or p.prediction, x0, x, alpha, sigma)) ** 2)
+    clean = x0 if expected is None else expected(x0, x)
+    return torch.mean((prediction - from_x0(target or p.prediction, clean, x, alpha, sigma)) ** 2)
 
 
 class Run:
@@ -131,15 +57,17 @@ class Run:
         self.model = self._model(self._first_weights().to(device))
         self.network = self.model.network.train().requires_grad_(True)
         self.averaged = {key: value.clone() for key, value in self.network.state_dict().items()}
-        self._begin(recipe.restart or recipe.steps)
+        self._begin(recipe.phases[0])
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.levels, self.labels = recipe.data.levels("train"), recipe.data.labels("train")
-        self.autocast = recipe.half and self._bfloat16_is_faster()
+        self.images: dict[int, Mixture] = {}
         self.done = 0
+        self.autocast = recipe.half and self._bfloat16_is_faster()
         self.losses: list[list[float]] = []
 
-    def _begin(self, steps: int) -> None:
-        """A fresh optimiser, whose learning rate falls to nothing in so many steps."""
+    def _begin(self, phase: Phase) -> None:
+        """A fresh optimiser."""
+        steps = phase.horizon or phase.steps
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=self.recipe.learning_rate, weight_decay=1e-4)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: _learning_rate(step, steps))
 
@@ -194,8 +122,26 @@ class Run:
         return process.t_of_sigma_hat(even / (1 - even)).clamp(*ends)
 
     def _loss(self, bfloat16: bool) -> Tensor:
+        x0, t, eps, labels = self._batch()
+        expected = partial(self._expected, t, labels) if self.recipe.phase_of(self.done).posterior else None
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bfloat16):
-            return loss_of(self.model, *self._batch(), self.recipe.target)
+            return loss_of(self.model, x0, t, eps, labels, self.recipe.target, expected)
+
+    def _expected(self, t: Tensor, labels: Tensor | None, x0: Tensor, x: Tensor) -> Tensor:
+        """x₀, and where there is more noise than NEAR, the mean of the training images, of its label if shown one, given x."""
+        mean, far = x0.clone(), self.model.process.sigma_hat(t) > NEAR
+        shown = torch.full((len(x),), CLASSES) if labels is None else labels.cpu()
+        for label in shown[far].unique().tolist():
+            rows = (far & (shown == label)).nonzero()[:, 0]
+            mean[rows] = self._images(label).denoise(x[rows], t[rows])
+        return mean
+
+    def _images(self, label: int) -> Mixture:
+        """The training images of a label, or for CLASSES all of them, as an exact model."""
+        if label not in self.images:
+            kept = self.levels if label == CLASSES else self.levels[self.labels == label]
+            self.images[label] = finite(self.model.process, self.recipe.data.dequantise(kept.double()))
+        return self.images[label]
 
     def _bfloat16_is_faster(self) -> bool:
         """Whether three steps' gradients take less time under autocast here; the random stream is left as it was."""
@@ -212,9 +158,9 @@ class Run:
 
     def step(self) -> float:
         """One step of the optimiser on one batch; its loss."""
-        if self.done == self.recipe.restart:
+        if self.done in self.recipe.begins[1:]:
             self.network.load_state_dict(self.averaged)
-            self._begin(self.recipe.steps - self.done)
+            self._begin(self.recipe.phase_of(self.done))
         loss = self._loss(self.autocast)
         self.optimiser.zero_grad()
         loss.backward()
@@ -244,23 +190,12 @@ class Run:
 
     def resume(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
-        if self.recipe.restart is not None and state["done"] > self.recipe.restart:
-            self._begin(self.recipe.steps - self.recipe.restart)
+        self._begin(self.recipe.phase_of(state["done"] - 1))  # that of the last step done, whose schedule was kept
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["generator"])
         self.averaged, self.done, self.losses = state["averaged"], state["done"], state["losses"]
-
-
-def recipe_of(name: str, steps: int | None = None, batch: int | None = None) -> Recipe:
-    """The recipe of that name, of so many steps and images a step if given; UsageError for an unknown name."""
-    if name not in RECIPES:
-        raise unknown("model to train", name, [*RECIPES, *classifier.RECIPES, ppca.PPCA, ppca.GAUSSIAN])
-    recipe = RECIPES[name]
-    total = steps or recipe.steps
-    restart = recipe.restart and total * recipe.restart // recipe.steps
-    return replace(recipe, steps=total, batch=batch or recipe.batch, restart=restart)
 
 
 def train(
@@ -304,8 +239,8 @@ def _lacks_its_card(folder: Path, recipe: Recipe) -> bool:
 
 
 def _training(recipe: Recipe) -> dict[str, Any]:
-    names = ("steps", "batch", "learning_rate", "ema", "seed", "target", "even", "start", "restart")
-    return {name: getattr(recipe, name) for name in names}
+    names = ("steps", "batch", "learning_rate", "ema", "seed", "target", "even", "start")
+    return {name: getattr(recipe, name) for name in names} | {"phases": [asdict(phase) for phase in recipe.phases]}
 
 
 def _write(run: Run, folder: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from scorebench.reference_models import addresses, training
+from scorebench.reference_models import addresses, recipes, training
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.network import NetworkModel, build_unet, load_network
@@ -54,9 +54,17 @@ def test_a_process_beyond_the_trained_noise_is_refused() -> None:
 @pytest.fixture
 def labelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small labelled network, trained for a moment."""
-    recipe = training.RECIPES["digits-vp"]
+    recipe = recipes.RECIPES["digits-vp"]
     small = {**recipe.architecture, "block_out_channels": [8, 8], "norm_num_groups": 4}
-    recipe = replace(recipe, name="tiny", architecture=small, steps=2, batch=16, labelled=True, half=True)
+    recipe = replace(
+        recipe,
+        name="tiny",
+        architecture=small,
+        phases=(recipes.Phase(2, posterior=True),),
+        batch=16,
+        labelled=True,
+        half=True,
+    )
     list(training.train(recipe, tmp_path))
     return tmp_path
 
@@ -91,7 +99,7 @@ def test_half_precision_is_what_ships(labelled: Path) -> None:
 
 def test_a_network_starts_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """All weights are those of the network it starts from; labels are new."""
-    recipe = replace(training.RECIPES["digits-ve"], start="digits-vp", labelled=True)
+    recipe = replace(recipes.RECIPES["digits-ve"], start="digits-vp", labelled=True)
     state = training.Run(recipe, "cpu").network.state_dict()
     for key, value in network("digits-vp").to(torch.float32).network.state_dict().items():
         assert torch.equal(value, state.pop(key))
@@ -101,7 +109,7 @@ def test_a_network_starts_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("name", ["fashion-vp", "fashion-ve", "fashion-subvp", "fashion-flow"])
 def test_a_patched_network_says_one_denoiser_whatever_it_predicts(name: str) -> None:
     """Untrained, at noise levels from 0.01 to 50: D of each process equals D of v at the same x/α and σ/α."""
-    recipe = training.RECIPES[name]
+    recipe = recipes.RECIPES[name]
     torch.manual_seed(0)
     net = build_unet({**recipe.architecture, "patched": "v"}).double()
     denoisers = []
@@ -121,7 +129,7 @@ def test_a_patched_network_says_one_denoiser_whatever_it_predicts(name: str) -> 
 
 def test_an_untrained_network_errs_by_as_much_at_every_level() -> None:
     """Even at σ/α = 100 the loss of what it says of v is of unit size, and half the times lie where σ > α."""
-    run = training.Run(replace(training.RECIPES["fashion-vp"], half=False), "cpu")
+    run = training.Run(replace(recipes.RECIPES["fashion-vp"], half=False), "cpu")
     x0, t, eps, _ = run._batch()
     levels = run.model.process.sigma_hat(t)
     assert int((levels > 1).sum()) in range(30, 35)

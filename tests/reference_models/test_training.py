@@ -7,22 +7,24 @@ import pytest
 import torch
 
 from scorebench.bench.model_card import write_card
-from scorebench.reference_models import classifier, training
+from scorebench.reference_models import classifier, recipes, training
 from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.network import load_network
+from scorebench.reference_models.recipes import Phase
 
-SMALL = {**training.DIGITS_UNET, "block_out_channels": [8, 8], "norm_num_groups": 4}
+SMALL = {**recipes.DIGITS_UNET, "block_out_channels": [8, 8], "norm_num_groups": 4}
 
 
 @pytest.fixture(autouse=True)
 def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = replace(training.RECIPES["digits-ve"], name="tiny", architecture=SMALL, steps=6, batch=8)
-    monkeypatch.setitem(training.RECIPES, "tiny", recipe)
+    recipe = replace(recipes.RECIPES["digits-ve"], name="tiny", architecture=SMALL, phases=(Phase(6),), batch=8)
+    monkeypatch.setitem(recipes.RECIPES, "tiny", recipe)
 
 
-@pytest.mark.parametrize("restart", [None, 2, 4])
-def test_a_killed_run_resumes_to_the_same_weights(restart: int | None, tmp_path: Path) -> None:
-    recipe = replace(training.RECIPES["tiny"], restart=restart)
+@pytest.mark.parametrize("ends", [(6,), (2, 4), (4, 2), (1, 2, 3)])
+def test_a_killed_run_resumes_to_the_same_weights(ends: tuple[int, ...], tmp_path: Path) -> None:
+    phases = tuple(Phase(steps, 2 * steps, posterior=place == 1) for place, steps in enumerate(ends))
+    recipe = replace(recipes.RECIPES["tiny"], phases=phases)
     whole = [(step, loss) for step, _, loss, _ in training.train(recipe, tmp_path / "whole", every=2)]
     for step, _, _, _ in training.train(recipe, tmp_path / "killed", every=2):
         if step == 4:
@@ -34,8 +36,9 @@ def test_a_killed_run_resumes_to_the_same_weights(restart: int | None, tmp_path:
     assert len(digests) == 1 and not (tmp_path / "killed" / "checkpoint.pt").exists()
 
 
-def test_a_restart_continues_from_the_averaged_weights_with_a_fresh_schedule() -> None:
-    run, name = training.Run(replace(training.RECIPES["tiny"], steps=8, restart=4), "cpu"), "conv_in.weight"
+def test_a_phase_continues_from_the_averaged_weights_with_a_fresh_schedule() -> None:
+    recipe = replace(recipes.RECIPES["tiny"], phases=(Phase(4), Phase(4)))
+    run, name = training.Run(recipe, "cpu"), "conv_in.weight"
     for _ in range(4):
         run.step()
     averaged, epochs = run.averaged[name].clone(), run.schedule.last_epoch
@@ -45,13 +48,38 @@ def test_a_restart_continues_from_the_averaged_weights_with_a_fresh_schedule() -
     assert torch.equal(run.network.state_dict()[name], averaged)  # the first rate of a warm-up is 0
 
 
-def test_fewer_steps_restart_as_much_earlier() -> None:
-    assert training.recipe_of("fashion-vp", steps=300).restart == 100
-    assert training.recipe_of("digits-vp", steps=300).restart is None
+def test_fewer_steps_shorten_every_phase() -> None:
+    assert [phase.steps for phase in recipes.recipe_of("fashion-vp", steps=330).phases] == [100, 150, 80]
+    assert [phase.horizon for phase in recipes.recipe_of("fashion-vp", steps=330).phases] == [None, 200, None]
+    assert recipes.recipe_of("fashion-vp", steps=2).steps == 2
+    assert recipes.recipe_of("digits-vp", steps=300).phases == (Phase(300),)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_posterior_means_change_the_target_where_noise_is_much_and_not_its_average(labelled: bool) -> None:
+    """Over many draws of x₀ they average to what x₀ does; of a label, to its own images; near the data they are x₀."""
+    recipe = replace(recipes.RECIPES["tiny"], labelled=labelled, batch=512, phases=(Phase(6, posterior=True),))
+    run = training.Run(recipe, "cpu")
+    x0, t, eps, labels = run._batch()
+    process = run.model.process
+    x = x0 + process.sigma(t).float().reshape(-1, 1, 1, 1) * eps
+    mean, far = run._expected(t, labels, x0, x), process.sigma_hat(t) > training.NEAR
+    assert torch.equal(mean[~far], x0[~far]) and int(far.sum()) > 100
+    assert (mean - x0)[far].square().mean() > 0.01
+    shown = torch.full((512,), recipes.CLASSES) if labels is None else labels
+    for label in shown.unique().tolist():
+        rows = far & (shown == label)
+        kept = run.levels if label == recipes.CLASSES else run.levels[run.labels == label]
+        images = recipe.data.dequantise(kept.float())
+        lowest, highest = images.amin(0), images.amax(0)
+        assert ((mean[rows] >= lowest - 1e-5) & (mean[rows] <= highest + 1e-5)).all()
+    off = (mean - x0)[far].flatten(1)
+    error = off.std(0) / len(off) ** 0.5
+    assert (off.mean(0).abs() < 5 * error + 0.02).all()  # dequantisation is in x₀ alone
 
 
 def test_a_trained_folder_loads_and_draws_its_card(tmp_path: Path) -> None:
-    *_, (_, _, _, averaged) = training.train(training.RECIPES["tiny"], tmp_path, every=3)
+    *_, (_, _, _, averaged) = training.train(recipes.RECIPES["tiny"], tmp_path, every=3)
     model = load_network(tmp_path, "tiny")
     x, t = torch.zeros(2, 1, 8, 8), torch.tensor(0.3, dtype=torch.float64)
     torch.testing.assert_close(model.denoise(x, t), averaged.denoise(x, t))
@@ -61,7 +89,7 @@ def test_a_trained_folder_loads_and_draws_its_card(tmp_path: Path) -> None:
 
 
 def test_a_run_stopped_at_its_card_is_not_run_again(tmp_path: Path) -> None:
-    recipe = training.RECIPES["tiny"]
+    recipe = recipes.RECIPES["tiny"]
     assert len(list(training.train(recipe, tmp_path))) == 1
     before = (tmp_path / "model.safetensors").stat().st_mtime_ns
     assert list(training.train(recipe, tmp_path)) == []
@@ -72,7 +100,7 @@ def test_a_run_stopped_at_its_card_is_not_run_again(tmp_path: Path) -> None:
 
 
 def test_edited_weights_are_refused(tmp_path: Path) -> None:
-    list(training.train(training.RECIPES["tiny"], tmp_path, every=6))
+    list(training.train(recipes.RECIPES["tiny"], tmp_path, every=6))
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace("log_sigma", "999t"))
     with pytest.raises(UsageError, match=r"sha256 .* expected .*scorebench train tiny"):
