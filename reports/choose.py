@@ -17,6 +17,7 @@ from .wording import count, names, number, with_interval
 MEASURES = {
     "error": "error_median", "fid": "fid", "likelihood": "likelihood_error", "round-trip": "round_trip_error",
 }  # fmt: skip
+CHOSEN = ["label", "solver", "options", "grid", "budget", "nfe_mean", "ms", "value", "low", "high", "cell"]
 LIMITS = {"nfe": "network calls", "ms": "milliseconds", "quality": ""}
 
 
@@ -101,7 +102,9 @@ def answer(question: Question, arrays: dict[str, Arrays], measure: str, field: s
     level = contest.against(0, len(ranked) - 1)
     equal = ranked[cost] <= ranked[cost][0] if question.limit == "quality" else pd.Series(True, ranked.index)
     standings = ["best"] + ["tie" if v == 0 and e else "worse" for v, e in zip(level[1:], equal[1:], strict=True)]
-    choices = [chosen(row, standing) for row, standing in zip(ranked.to_dict("records"), standings, strict=True)]
+    choices = [
+        chosen(row, standing) for row, standing in zip(ranked[CHOSEN].to_dict("records"), standings, strict=True)
+    ]
     return Answer(question, measure, str(rows["unit"].iloc[0] or ""), field, choices, reasons(question, choices))
 
 

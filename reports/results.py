@@ -108,7 +108,8 @@ def tidy(rows: pd.DataFrame) -> pd.DataFrame:
     features = frame["features"].map(lambda name: f"[{name}]" if isinstance(name, str) else "")
     frame["measure"] = frame["metric"].fillna("").astype(str) + features
     frame["field"] = [_field(*row) for row in frame[FIELD].itertuples(index=False)]
-    return frame.reset_index(drop=True)
+    made = dict.fromkeys(("where", "label", "measure", "field"), object)
+    return frame.astype(made).reset_index(drop=True).copy()  # one block again
 
 
 def labels(frame: pd.DataFrame) -> "pd.Series[str]":

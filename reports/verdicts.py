@@ -64,7 +64,8 @@ class Contest:
 
     @cached_property
     def ranked(self) -> pd.DataFrame:
-        return self.entrants[~below_floor(self.entrants)].reset_index(drop=True)
+        below = below_floor(self.entrants)
+        return self.entrants[~below].reset_index(drop=True) if below.any() else self.entrants
 
     @cached_property
     def judge(self) -> Paired:
@@ -138,8 +139,12 @@ def competing(rows: pd.DataFrame, budget: float) -> pd.DataFrame:
 
 def most_accurate(rows: pd.DataFrame) -> pd.DataFrame:
     """Of each label the cell with the smallest value, best first; only finite values compete."""
-    finite: pd.DataFrame = rows[np.isfinite(rows["value"])]
-    return finite.sort_values("value", kind="stable").drop_duplicates("label").reset_index(drop=True)
+    values = rows["value"].to_numpy(dtype=float)
+    order = np.argsort(values, kind="stable")
+    order = order[np.isfinite(values[order])]
+    first = ~rows["label"].iloc[order].duplicated().to_numpy()
+    best: pd.DataFrame = rows.iloc[order[first]]  # taken once: a page asks hundreds of times
+    return best.reset_index(drop=True)
 
 
 def below_floor(rows: pd.DataFrame) -> "pd.Series[bool]":
@@ -184,8 +189,8 @@ def ties(contest: Contest) -> np.ndarray:
 
 def paired(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> Paired:
     """What the differences between entrants (k,) of one measure are judged by; UsageError unless all have the same n."""
-    sizes = ranked.drop_duplicates("n_samples")
-    if len(sizes) > 1:
+    if ranked["n_samples"].nunique() > 1:
+        sizes = ranked.drop_duplicates("n_samples")
         first, other = (f"{row['label']} (n = {row['n_samples']})" for _, row in sizes.head(2).iterrows())
         raise UsageError(f"{ranked['model'][0]}: cannot compare {first} with {other}: only equal n compares")
     metric, measure = str(ranked["metric"][0]), str(ranked["measure"][0])
