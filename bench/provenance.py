@@ -33,15 +33,20 @@ def commit() -> str:
 
 @cache
 def machine() -> str:
-    """Processor, cores and system, with a hash of the host's name: what a timing belongs to."""
-    model = platform.processor() or platform.machine()
+    """Processor, cores and system, and a hash of the host's name and of what exactly the processor is and can do.
+
+    What a timing belongs to: machines of one cloud often share the name of host and processor.
+    """
+    model, host = platform.processor() or platform.machine(), platform.node()
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    except OSError:
+        cpu = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines())
+        kind = {name.strip(): text.strip() for name, text in cpu.items()}
+        model = kind.get("model name", model)
+        host += " ".join(kind.get(name, "") for name in ("cpu family", "model", "stepping", "flags"))
+    except (OSError, ValueError):
         pass
-    host = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}, {host}"
+    digest = hashlib.sha256(host.encode()).hexdigest()[:6]
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}, {digest}"
 
 
 @cache

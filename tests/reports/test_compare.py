@@ -37,7 +37,7 @@ def side(folder: Path, seed: int = 0, scale: float = 1.0, **changes: object) -> 
                 )
                 rows.append(
                     {"pass": kind, "model": "exact:gmm", "solver": solver, "budget": budget, "metric": metric}
-                    | {"value": value, "low": value - half, "high": value + half, "nfe_mean": budget, "calls": budget}
+                    | {"value": value, "low": value - half, "high": value + half, "nfe_mean": float(budget), "calls": budget}
                     | {"seed_block": seed, "machine": "here", "torch_version": "2", "n_samples": 100}
                 )
     table = pd.DataFrame(rows)
@@ -120,6 +120,22 @@ def test_adaptive_counts_are_compared_for_the_same_seeds_alone(tmp_path: Path) -
     assert found(base, other, "counts") == {("counts", "regression", "heun")}
     other.rows["seed_block"] = 5
     assert found(base, other, "counts") == set()
+
+
+def test_rounding_may_turn_down_a_step_of_an_adaptive_method_and_no_more(tmp_path: Path) -> None:
+    def adaptive(scale: float = 1.0, **counts: float) -> Side:
+        one = side(tmp_path, scale=scale, **{"vjps": 10, **counts})
+        return replace(one, rows=one.rows[one.rows["budget"] == 10].assign(budget=float("nan")))
+
+    def stepped(scale: float = 1.0, **counts: float) -> set[tuple[str, str, str]]:
+        return found(adaptive(), adaptive(scale, **counts), "counts", "golden")
+
+    assert stepped(nfe_mean=10.1, calls=13, vjps=13) == set()
+    assert stepped(nfe_mean=10.3) == {("counts", "regression", "heun")}
+    assert stepped(nfe_mean=10.1, calls=13, vjps=14) == {("counts", "regression", "heun")}
+    others = {("golden", "regression", solver) for solver in ("ddim", "pc")}  # which took the same steps
+    assert stepped(1.005, nfe_mean=10.1) == others
+    assert stepped(1.5, nfe_mean=10.1) == {*others, ("golden", "regression", "heun")}
 
 
 def test_what_is_missing_is_a_regression_unless_the_new_side_is_a_part(tmp_path: Path) -> None:
