@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scorebench.solvers.drawn import settled
 from scorebench.solvers.drive import Solution, solve
 from scorebench.solvers.likelihood import LogLikelihood, log_likelihood
 from scorebench.solvers.noise import Noise
@@ -36,12 +37,12 @@ class RecordedNoise(Noise):
 
     def increment(self, s_from: float, s_to: float) -> Tensor:
         if (s_from, s_to) not in self.drawn:
-            self.drawn[s_from, s_to] = super().increment(s_from, s_to)
+            self.drawn[s_from, s_to] = settled(super().increment(s_from, s_to))
         return self.drawn[s_from, s_to]
 
     def independent(self, position: int) -> Tensor:
         if (position,) not in self.drawn:
-            self.drawn[(position,)] = super().independent(position)
+            self.drawn[(position,)] = settled(super().independent(position))
         return self.drawn[(position,)]
 
 

@@ -5,10 +5,14 @@ with different steps see the same path.
 """
 
 import math
+from collections import defaultdict
+from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from .drawn import Drawn, Draws
 from .update import kernels as device_kernels
 
 LATENT, INDEPENDENT, OCTAVE, BRIDGE, PROBE, UNIFORM = range(6)  # streams
@@ -65,21 +69,26 @@ class Noise:
         """The noise of some rows (k,) of the batch."""
         return Noise(self.seed, self.indices[rows], self.shape, self.dtype, self.device)
 
+    @cached_property
+    def on_device(self) -> Tensor | None:
+        """The indices, on a GPU whose kernels draw the noise; None where the host draws it."""
+        own = torch.device(self.device).type == "cuda" and self.dtype is torch.float32 and device_kernels() is not None
+        return self.indices.to(self.device) if own else None
+
     def latents(self) -> Tensor:
         """Standard normal starting points (b, *shape)."""
         return self._give(self._normals(LATENT, torch.tensor([0]))[0])
 
     def independent(self, position: int) -> Tensor:
         """Standard normals (b, *shape), independent for every position: the noise of a corrector."""
-        kernels = device_kernels() if torch.device(self.device).type == "cuda" else None
-        if kernels is not None and self.dtype is torch.float32:
-            indices = self.indices.to(self.device)
-            drawn: Tensor = kernels.normals(self.seed, indices, self.shape, INDEPENDENT, position)
-            return drawn
+        if self.on_device is not None:
+            return Drawn(self.seed, self.on_device, self.shape, ((1.0, INDEPENDENT, position),))
         return self._give(self._normals(INDEPENDENT, torch.tensor([position]))[0])
 
     def increment(self, s_from: float, s_to: float) -> Tensor:
         """(W(s_to) − W(s_from)) / √|s_to − s_from|, standard normal (b, *shape); 0 < s_from, s_to, in the method's own clock."""
+        if self.on_device is not None:
+            return Drawn(self.seed, self.on_device, self.shape, increment_draws(s_from, s_to))
         _, start = self._last if self._last is not None and self._last[0] == s_from else (s_from, self._at(s_from))
         end = self._at(s_to)
         self._last = s_to, end
@@ -127,6 +136,36 @@ class Noise:
 
     def _give(self, z: Tensor) -> Tensor:
         return z.reshape(len(self.indices), *self.shape).to(dtype=self.dtype, device=self.device)
+
+
+def increment_draws(s_from: float, s_to: float) -> Draws:
+    """The increment of `Noise.increment` as a weighted sum of normals, each once."""
+    total: dict[tuple[int, int], float] = defaultdict(float)
+    for sign, s in ((1.0, s_to), (-1.0, s_from)):
+        for draw, weight in within_octave(s).items():
+            total[draw] += sign * weight
+    low, high = math.frexp(s_from)[1] - 1, math.frexp(s_to)[1] - 1
+    for octave in range(min(low, high), max(low, high)):
+        total[OCTAVE, octave + 4096] += math.copysign(2.0 ** (0.5 * octave), high - low)
+    length = math.sqrt(abs(s_to - s_from))
+    return tuple((weight / length, *draw) for draw, weight in total.items() if weight)
+
+
+def within_octave(s: float) -> dict[tuple[int, int], float]:
+    """W(s) − W(2^k) with 2^k ≤ s < 2^(k+1): the weight of each normal, by its stream and position, of the bisections."""
+    mantissa, exponent = math.frexp(s)
+    place, length, octave = 2 * mantissa - 1, s / (2 * mantissa), exponent + 4095
+    cells = [math.floor(place * 2**level) for level in range(DEPTH + 1)]
+    draws = [(OCTAVE, octave)] + [(BRIDGE, (octave << 40) + (level << 32) + cell) for level, cell in enumerate(cells)]
+    unit = np.eye(len(draws))
+    left, right = np.zeros(len(draws)), math.sqrt(length) * unit[0]
+    for level in range(DEPTH):
+        middle = 0.5 * (left + right) + 0.5 * math.sqrt(length) * unit[1 + level]
+        length *= 0.5
+        left, right = (middle, right) if cells[level + 1] % 2 else (left, middle)
+    share = place * 2.0**DEPTH - cells[DEPTH]
+    weights = left + share * (right - left) + math.sqrt(share * (1 - share) * length) * unit[-1]
+    return dict(zip(draws, weights.tolist(), strict=True))
 
 
 def probes(seed: int, indices: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorebench.reference_models.addresses import load_model
+from scorebench.solvers.drawn import Drawn, apart
 from scorebench.solvers import registry  # noqa: F401  (so that the list is complete)
 from scorebench.solvers.drive import solve
 from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid
-from scorebench.solvers.noise import Noise, philox, probes, uniforms
+from scorebench.solvers.noise import Noise, increment_draws, normals, philox, probes, uniforms
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,32 @@ def test_increments_between_times_of_each_samples_own_are_those_of_its_path() ->
     t = torch.tensor([0.31, 0.9, 0.02, 0.5, 700.0], dtype=torch.float64)
     alone = [noise[torch.tensor([i])].increment(float(s[i]), float(t[i])) for i in range(5)]
     torch.testing.assert_close(noise.increments(s, t), torch.cat(alone), rtol=0, atol=1e-13)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(1e-5, 1e3), min_size=2, max_size=2, unique=True))
+def test_increments_are_weighted_sums_of_normals(times: list[float]) -> None:
+    """Of as few as the two ends do not share, so that a GPU may draw them where it adds them."""
+    draws, indices = increment_draws(*times), torch.arange(3)
+    drawn = [w * normals(8, indices, 2, stream, torch.tensor([position]))[0] for w, stream, position in draws]
+    assert len({draw[1:] for draw in draws}) == len(draws)
+    torch.testing.assert_close(sum(drawn), Noise(8, indices, (2,)).increment(*times), rtol=0, atol=1e-8)
+
+
+def test_noise_that_waits_is_drawn_by_what_reads_it_and_added_up_by_an_update() -> None:
+    index, other = torch.arange(2), torch.arange(2)
+    known, one, two, strange = (Drawn(1, i, (3,), ((0.5, 0, k),)) for k, i in enumerate([index, index, index, other]))
+    known.known = strange.known = torch.full((2, 3), 7.0)
+    assert (2 * known).equal(torch.full((2, 3), 14.0)) and type(known - 1) is torch.Tensor
+    assert known.shape == (2, 3) and known.dtype is torch.float32 and known.is_contiguous()
+    x = torch.ones(2, 3)
+    read, drawn = apart([(1.0, x), (3.0, one), (4.0, known), (5.0, two)])
+    assert [(c, term is expected) for (c, term), expected in zip(read, (x, known.known), strict=True)] == [
+        (1.0, True),
+        (4.0, True),
+    ]
+    assert drawn is not None and drawn.draws == ((1.5, 0, 1), (2.5, 0, 2)) and drawn.samples is index
+    assert apart([(1.0, x), (2.0, strange)])[1] is None
 
 
 @pytest.mark.parametrize(("s", "t"), [(0.3, 0.31), (0.3, 0.9), (1e-3, 700.0), (0.5, 1.0)])
