@@ -126,7 +126,7 @@ def tolerance(both: pd.DataFrame) -> np.ndarray:
     limit = relative.astype(float) * both["value"].abs() + slack
     stepped = both["budget"].isna() & (both["nfe_mean"] != both["nfe_mean new"])
     margins = [margin(row, 0.0) if other else 0.0 for row, other in zip(both.to_dict("records"), stepped, strict=True)]
-    return np.maximum(limit.to_numpy(), margins)
+    return np.asarray(np.maximum(limit.to_numpy(), margins))
 
 
 def quality(base: Side, new: Side) -> Iterator[Finding]:

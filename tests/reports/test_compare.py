@@ -37,7 +37,13 @@ def side(folder: Path, seed: int = 0, scale: float = 1.0, **changes: object) -> 
                 )
                 rows.append(
                     {"pass": kind, "model": "exact:gmm", "solver": solver, "budget": budget, "metric": metric}
-                    | {"value": value, "low": value - half, "high": value + half, "nfe_mean": float(budget), "calls": budget}
+                    | {
+                        "value": value,
+                        "low": value - half,
+                        "high": value + half,
+                        "nfe_mean": float(budget),
+                        "calls": budget,
+                    }
                     | {"seed_block": seed, "machine": "here", "torch_version": "2", "n_samples": 100}
                 )
     table = pd.DataFrame(rows)

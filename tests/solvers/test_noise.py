@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorebench.reference_models.addresses import load_model
-from scorebench.solvers.drawn import Drawn, apart
 from scorebench.solvers import registry  # noqa: F401  (so that the list is complete)
+from scorebench.solvers.drawn import Drawn, apart
 from scorebench.solvers.drive import solve
 from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid
