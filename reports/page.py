@@ -1,7 +1,7 @@
 """The report as one self-contained HTML page: what the template shows, in the order of a reader's asking."""
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from . import across, attribution, certified, chooser, explore, history, likelihood, literature, tables, timings
 from .captions import suspicion
 from .chooser import heading
-from .figures import Picture
+from .drawing import Drawn
 from .results import TIMED, Results
 from .verdicts import HEADLINE, TIMES, Contest, Verdict
 from .wording import count, interval, number, slug, with_interval
@@ -37,8 +37,13 @@ class Report:
     results: Results
     calls: Sequence[Verdict]
     times: Sequence[Verdict]
-    pictures: Sequence[Picture]
+    drawing: Callable[[], Sequence[Drawn]] = tuple
     judged: Sequence[tuple[Contest, Verdict]] = ()
+
+    @cached_property
+    def pictures(self) -> Sequence[Drawn]:
+        """Every figure, when it is drawn."""
+        return self.drawing()
 
     @cached_property
     def summary(self) -> pd.DataFrame:
@@ -129,12 +134,12 @@ def context(report: Report) -> dict[str, Any]:
     }
 
 
-def pictured(report: Report, file: str) -> list[tuple[Picture, str]]:
+def pictured(report: Report, file: str) -> list[tuple[Drawn, str]]:
     """The picture of no model that has this file, as the page embeds it; none where there is none."""
     return encoded(p for p in report.pictures if p.model == "" and p.file == file)
 
 
-def encoded(pictures: Iterable[Picture]) -> list[tuple[Picture, str]]:
+def encoded(pictures: Iterable[Drawn]) -> list[tuple[Drawn, str]]:
     return [(p, base64.b64encode(p.png).decode()) for p in pictures]
 
 

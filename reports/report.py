@@ -10,6 +10,7 @@ from scorebench.bench.store import write_whole
 from scorebench.reference_models.errors import UsageError
 
 from . import across, attribution, history, tables, timings
+from .drawing import Drawn, aside, draw
 from .duels import duels
 from .figures import Picture, all_pictures
 from .markdown import markdown
@@ -45,8 +46,12 @@ def contents(store: Path, printed: bool = False) -> dict[str, bytes]:
     compared = list(contests(results))
     calls, times = [verdict(contest) for contest in compared], best_at_each_time(results)
     judged = list(zip(compared, calls, strict=True))
-    pictures = [*all_pictures(results, calls, times), *profiles(results, judged), *speeds(), *benchmarks()]
-    report = Report(results, calls, times, pictures, judged)
+
+    def drawn() -> list[Drawn]:
+        pictures = *all_pictures(results, calls, times), *profiles(results, judged), *speeds(), *benchmarks()
+        return [draw(picture, printed) for picture in pictures]
+
+    report = Report(results, calls, times, aside(drawn), judged)
     csv = {
         "rows.csv": results.rows,
         "best.csv": tables.best([*calls, *times]),
@@ -59,7 +64,7 @@ def contents(store: Path, printed: bool = False) -> dict[str, bytes]:
         "report.md": markdown(report).encode(),
         **{name: table.to_csv(index=False).encode() for name, table in csv.items()},
         **{picture.file: picture.png for picture in report.pictures},
-        **{f"print/{name}": file for p in report.pictures if printed for name, file in p.printed().items()},
+        **{f"print/{name}": file for picture in report.pictures for name, file in picture.printed.items()},
     }
 
 

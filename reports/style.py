@@ -5,7 +5,6 @@ import hashlib
 import matplotlib
 
 matplotlib.use("Agg")
-import seaborn as sns
 
 # Okabe and Ito's colours without their yellow, which is unreadable on white, and three of Tol's muted scheme.
 COLOURS = "#0072B2 #D55E00 #009E73 #CC79A7 #000000 #56B4E9 #332288 #E69F00 #882255 #999933".split()
@@ -53,6 +52,8 @@ def dashes(kind: str) -> str | tuple[float, tuple[float, ...]]:
 
 def use_style() -> None:
     """Set the theme of every figure that follows."""
+    import seaborn as sns  # which takes a second to import
+
     sns.set_theme(
         style="ticks",
         font="DejaVu Sans",

@@ -45,7 +45,7 @@ def opened(browser: Any, path: Path) -> tuple[Any, list[str]]:
 @pytest.fixture(scope="module")
 def shown(browser: Any, full_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, list[str]]]:
     path = tmp_path_factory.mktemp("page") / "report.html"
-    path.write_text(html(Report(load(full_store), [], [], [])))  # what is not explored is left out
+    path.write_text(html(Report(load(full_store), [], [])))  # what is not explored is left out
     page, wrong = opened(browser, path)
     yield page, wrong
     page.close()
