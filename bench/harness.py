@@ -18,6 +18,8 @@ from unittest.mock import patch
 
 import torch
 
+from scorebench.reference_models.errors import UsageError
+
 from . import facts, measure, optimised_grids, references, time_pass
 from .metrics import Metrics
 from .runner import run_suite
@@ -74,6 +76,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("suite", nargs="?", default="quick")
     suite = parser.parse_args().suite
+    try:
+        load_suite(suite)
+    except UsageError as error:
+        parser.error(str(error))
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         spent = spent_on(suite, Path(folder) / "store")

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from scorebench.bench.revisions import Revision, checkout
+from scorebench.bench.suite import load_suite
+from scorebench.reference_models.errors import UsageError
 from scorebench.reports.compare.comparison import compare
 from scorebench.reports.compare.side import CELL, Side, read
 
@@ -47,6 +49,10 @@ def main() -> int:
     parser.add_argument("--suite", default="quick")
     parser.add_argument("--busy", type=int, default=1)
     chosen = parser.parse_args()
+    try:
+        load_suite(chosen.suite)
+    except UsageError as error:
+        parser.error(str(error))
     runs = [Revision(f"run {k}", checkout(), Path(chosen.folder).resolve() / str(k)) for k in (1, 2)]
     with load(chosen.busy):
         first, second = (read(str(run.measure(chosen.suite, [], print))) for run in runs)

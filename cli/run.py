@@ -73,7 +73,7 @@ def run(
             outcome = run_on_ray(chosen, Store(store), tell, orders, ray)
     console.print(
         f"suite {chosen.name}: {outcome.cells} cells in {store}, {outcome.new} new, {outcome.reused} reused, "
-        f"{outcome.skipped} skipped (budget too small), {outcome.failed} failed"
+        f"{outcome.skipped} skipped (the report says why), {outcome.failed} failed"
     )
 
 
