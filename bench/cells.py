@@ -171,8 +171,9 @@ def plan(suite: Suite) -> list[Cell]:
     for kind, addresses, extra in passes:
         budgets = suite.timing.budgets or suite.budgets if kind in TIMED and suite.timing else suite.budgets
         for address in addresses:
-            for entry in entries:
-                for options, budget in _variants(entry, budgets):
+            ids, affordable = suite.on(address)
+            for entry in (entry for entry in entries if entry.id in ids):
+                for options, budget in _variants(entry, [b for b in budgets if not affordable or b in affordable]):
                     config = {"n": sizes[address], **extra, "model": address, "model_digest": digests[address]}
                     cell = make_cell(kind, models[address], entry, options, budget, suite, config)
                     if suits(cell):

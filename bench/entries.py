@@ -22,10 +22,15 @@ Grid = Annotated[str, BeforeValidator(_listed)]
 
 
 class ModelEntry(Strict):
-    """A model's address and how many latents it is sampled from."""
+    """A model's address, how many latents it is sampled from, and if it is costly what alone runs on it.
+
+    That is those of the suite's solvers that `solvers_of`, a shipped suite, has too, and those of its budgets that are given.
+    """
 
     address: str
     n: PositiveInt = 512
+    solvers_of: str | None = None
+    budgets: list[PositiveInt] = []
 
 
 class Level(Strict):

@@ -99,6 +99,14 @@ class Suite(Strict):
             found = [entry.at(factor, name, level) for entry in found for name, level in levels.items()]
         return found
 
+    def on(self, address: str) -> tuple[set[str], list[int]]:
+        """What of the suite runs on one of its models: ids of solvers, and budgets where not all do."""
+        ids = {entry.resolved().id for entry in self.solvers}
+        model = next(entry for entry in self.models if entry.address == address)
+        if model.solvers_of is not None:
+            ids &= {entry.resolved().id for entry in load_suite(model.solvers_of).solvers}
+        return ids, model.budgets
+
     def select(
         self,
         models: list[str],
@@ -124,6 +132,9 @@ class Suite(Strict):
                 if section is not None:
                     named = [m for m in models if m in section.models or m not in known]
                     change[part] = section.model_copy(update={"models": named}) if named else None
+        whole: dict[str, Any] = ({"solvers_of": None} if solvers else {}) | ({"budgets": []} if budgets else {})
+        if whole:
+            change["models"] = [entry.model_copy(update=whole) for entry in change.get("models", self.models)]
         if solvers:
             change["solvers"] = self._entries(solvers)
         if grids:
@@ -181,6 +192,14 @@ class Suite(Strict):
         for section in (self.likelihood, self.round_trip):
             if section is not None:
                 parse_grid(section.grid)
+        for model in self.models:
+            if model.solvers_of is not None and model.solvers_of not in shipped_suites():
+                raise unknown(f"suite in solvers_of of model {model.address}", model.solvers_of, shipped_suites())
+            if outside := [budget for budget in model.budgets if budget not in self.budgets]:
+                raise UsageError(
+                    f"suite {self.name}: budget {outside[0]} of model {model.address} is none of the suite's, "
+                    f"{', '.join(map(str, self.budgets))}"
+                )
         known = [entry.address for entry in self.models]
         for name in SECTIONS:
             for address in section.models if (section := getattr(self, name)) else []:

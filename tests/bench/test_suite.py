@@ -76,6 +76,11 @@ def test_a_budget_holds_the_final_denoise_and_the_last_node() -> None:
         (("budgets", 'metrics = ["fidd"]\nbudgets'), "unknown metric in suite mine 'fidd': did you mean fid"),
         (("name =", "name ="), None),
         (("budgets = [4]", "budgets = [4"), "mine.toml"),
+        (
+            ("n = 40", 'n = 40, solvers_of = "quik"'),
+            "unknown suite in solvers_of of model exact:gmm 'quik': did you mean quick",
+        ),
+        (("n = 40", "n = 40, budgets = [4, 5]"), "budget 5 of model exact:gmm is none of the suite's, 4"),
         (('name = "mine"', 'name = "mine"\nlikelihood = { models = ["exact:gauss"] }'), "unknown model in .likelihood"),
     ],
 )
@@ -102,6 +107,20 @@ def test_the_time_pass_may_have_budgets_of_its_own() -> None:
     assert timed == {5, 10, 20, 35, None}
     chosen = plan(quick.select(["digits-vp"], ["ddim"], [8]))
     assert [c.config["budget"] for c in chosen if c.config["pass"] == "time"] == [8, 8]  # ddim and ddim (eta=1)
+
+
+def test_a_costly_model_may_have_fewer_solvers_and_budgets(write) -> None:  # type: ignore[no-untyped-def]
+    two = '{ address = "exact:gaussian" }, { address = "exact:gmm", solvers_of = "quick", budgets = [4] }'
+    text = GOOD.replace('{ address = "exact:gmm", n = 40 }', two).replace("[4]\n", "[4, 9]\n").replace('"pc"', '"lms"')
+    suite = load_suite(write(text))
+
+    def planned(suite: Suite) -> list[tuple[str, str, int]]:
+        return [(c.config["model"].removeprefix("exact:"), c.info.id, c.config["budget"]) for c in plan(suite)]
+
+    whole = [("gaussian", id, budget) for id in ("dpmpp-2m", "lms") for budget in (4, 9)]
+    assert planned(suite) == [*whole, ("gmm", "dpmpp-2m", 4)]
+    assert planned(suite.select(["exact:gmm"], ["lms"], [9])) == [("gmm", "lms", 9)]  # what is asked for is run
+    assert planned(suite.select(["exact:gmm"], [], [7])) == [("gmm", "dpmpp-2m", 7)]
 
 
 def test_guidance_spends_the_budget_twice() -> None:
