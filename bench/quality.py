@@ -86,9 +86,9 @@ def round_trip_rows(error: np.ndarray) -> list[Json]:
 def time_rows(arrays: dict[str, np.ndarray], config: Json, calls: int, cuda: bool = False) -> list[Json]:
     """Medians and quartiles over the rounds of all processes, for a time cell's arrays and the calls of one solve.
 
-    The ratio is to the anchor timed in the same round; the overhead of sampling is what so many bare network calls of the
-    same round leave of the time. A solve takes as long as so many bare calls (`time_in_calls`, with the median's interval), by
-    CPU time, which does not pass while other work runs; on a GPU by wall time. On a GPU `device_ms` is the time between events.
+    The ratio is to the anchor timed in the same round; the overhead of sampling is what its network calls leave of the time. A
+    solve takes as long as so many of its calls (`time_in_calls`, with the median's interval), by CPU time, which does not pass
+    while other work runs; on a GPU bare calls of the same round, by wall time. There `device_ms` is the time between events.
     """
     wall, prefix = arrays["wall_ms"], "" if config["pass"] == "time" else "likelihood_"
 

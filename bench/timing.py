@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from scorebench.reference_models.model import Model
 from scorebench.solvers.drawn import settled
 from scorebench.solvers.drive import Solution, solve
 from scorebench.solvers.likelihood import LogLikelihood, log_likelihood
@@ -26,6 +27,7 @@ from .references import images, latents, shared_probes
 T = TypeVar("T")
 HOST = torch.device("cpu")
 READINGS = ("wall_ms", "cpu_ms", "launch_ms", "device_ms")  # of the clock, the last only of a GPU
+CALLS = ("denoise", "mix")  # what of a model is a network call
 
 
 class RecordedNoise(Noise):
@@ -44,6 +46,30 @@ class RecordedNoise(Noise):
         if (position,) not in self.drawn:
             self.drawn[(position,)] = settled(super().independent(position))
         return self.drawn[(position,)]
+
+
+class Watched:
+    """A model that sums up how long its own calls take: what they leave of a solve is the solver's, whatever else runs beside."""
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.calls, self.wall, self.cpu = model, 0, 0, 0
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.model, name)
+        return partial(self.timed, found) if name in CALLS else found
+
+    def timed(self, call: Callable[..., Tensor], *arguments: object) -> Tensor:
+        wall, cpu = time.perf_counter_ns(), time.process_time_ns()
+        found = call(*arguments)
+        self.wall, self.cpu = self.wall + time.perf_counter_ns() - wall, self.cpu + time.process_time_ns() - cpu
+        self.calls += 1
+        return found
+
+    def per_call(self) -> tuple[float, float]:
+        """Milliseconds a call since this was last asked, wall and CPU time."""
+        spent = self.wall / 1e6 / max(self.calls, 1), self.cpu / 1e6 / max(self.calls, 1)
+        self.calls, self.wall, self.cpu = 0, 0, 0
+        return spent
 
 
 @contextmanager
@@ -82,14 +108,15 @@ def clock(work: Callable[[], T], device: torch.device = HOST) -> tuple[tuple[flo
     return tuple(readings), result
 
 
-def job(cell: Cell) -> Callable[[], object]:
+def job(cell: Cell, watched: Watched | None = None) -> Callable[[], object]:
     """One solve of a time cell's batch, its noise drawn beforehand; or its likelihoods, traces as in the likelihood pass."""
     model, n, grid = cell.model, cell.config["n"], cell.grid()
     if cell.of_likelihood:
         return likelihood_job(cell)
     x = latents(model, n, cell.config["seed"], cell.dtype, cell.device)
     noise = RecordedNoise(cell.config["seed"], torch.arange(n), model.shape, cell.dtype, cell.device)
-    runs, options, denoise = cell.runs, cell.config["options"], cell.config["denoise"]
+    runs: Any = watched or cell.runs
+    options, denoise = cell.config["options"], cell.config["denoise"]
     work = partial(solve, runs, cell.info, grid, x, options=options, noise=noise, denoise=denoise)
     return recorded(work) if cell.execution.get("capture") and cell.device.type == "cuda" else work
 
@@ -128,26 +155,36 @@ def network_calls(cell: Cell) -> Callable[[], object]:
 def time_panel(cells: list[Cell], anchor: Cell) -> tuple[list[dict[str, np.ndarray]], list[int]]:
     """Times of cells that share model, batch and budget: in every round each runs once, in shuffled order, with the anchor.
 
-    Returns the arrays of each cell (rounds,), and the network calls that each spent per solve.
+    Returns the arrays of each cell (rounds,), and the network calls that each spent per solve. Where a call ends when it returns,
+    a solve's own network calls are timed in it; on a GPU bare ones beside it.
     """
     config, device = cells[0].config, anchor.device
     names = READINGS if device.type == "cuda" else READINGS[:-1]
-    jobs = [job(cell) for cell in cells] + [job(anchor), network_calls(anchor)]
+    own = [None if cell.of_likelihood or device.type == "cuda" else Watched(cell.runs) for cell in cells]
+    jobs = [*map(job, cells, own), job(anchor), *([network_calls(anchor)] if device.type == "cuda" else [])]
     shuffler = random.Random(config["seed"])
     with threads(config["threads"]), torch.inference_mode():
         for cell, work in zip(cells, jobs, strict=False):
             if cell.config["kind"] == "sde":
                 work()  # draws its noise
-        warm_up(jobs[-2:])
+        warm_up(jobs[len(cells) :])
+        for watched in filter(None, own):
+            watched.per_call()  # forgets what it saw until now
         times, calls = np.zeros((config["rounds"], len(jobs), len(names))), [0] * len(jobs)
+        network = np.zeros((config["rounds"], len(cells), 2))
         for round_ in range(config["rounds"]):
             for place in shuffler.sample(range(len(jobs)), len(jobs)):
                 times[round_, place], result = clock(jobs[place], device)
                 if isinstance(result, Solution | LogLikelihood):
                     calls[place] = result.count.calls
-    bare = times[:, -1, :2] / anchor.config["budget"]
-    shared = {"anchor_ms": times[:, -2, 0], "network_ms": bare[:, 0], "network_cpu_ms": bare[:, 1]}
-    arrays = [{name: times[:, i, k] for k, name in enumerate(names)} | shared for i in range(len(cells))]
+            network[round_] = [watched.per_call() if watched else (0, 0) for watched in own]
+    if device.type == "cuda":
+        network[:] = times[:, -1:, :2] / anchor.config["budget"]
+    arrays = [{name: times[:, i, k] for k, name in enumerate(names)} for i in range(len(cells))]
+    for i, found in enumerate(arrays):
+        found["anchor_ms"] = times[:, len(cells), 0]
+        if not cells[i].of_likelihood:
+            found |= {"network_ms": network[:, i, 0], "network_cpu_ms": network[:, i, 1]}
     return arrays, calls[: len(cells)]
 
 

@@ -1,7 +1,7 @@
 """Is a run the same twice? `python -m scorebench.cli.repeat_trials [FOLDER] [--suite quick] [--busy 1]`
 
 A suite is run into two stores, beside processes that only burn time, and the two are compared as `scorebench compare` does. The
-CPU times of its solves, in bare network calls of the same rounds and in milliseconds, are printed as ratios of the second run to
+CPU times of its solves, in their own network calls and in milliseconds, are printed as ratios of the second run to
 the first. Exit code 1 where one of the former lies outside 0.95 to 1.05, or where the comparison finds anything.
 """
 
@@ -21,7 +21,7 @@ from scorebench.reports.compare.comparison import compare
 from scorebench.reports.compare.side import CELL, Side, read
 
 LOW, HIGH = 0.95, 1.05
-TIMES = {"time_in_calls": "in bare network calls", "cpu_ms": "in milliseconds"}
+TIMES = {"time_in_calls": "in network calls", "cpu_ms": "in milliseconds"}
 
 
 @contextmanager

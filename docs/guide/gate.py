@@ -131,7 +131,7 @@ scorebench compare build/guide-gate/base build/guide-gate/new --out build/guide-
 # - **counts**: network calls, Jacobian products and FLOPs are equal;
 # - **golden**: the same seeds give the same numbers, but for rounding;
 # - **quality**: where seeds or code differ, no measure is worse than its margin beyond doubt, paired where samples are the same;
-# - **time**: on the same machine, in units of bare network calls; a warning from 1.1 times on, which commits measure again.
+# - **time**: on the same machine, in units of the solve's own network calls; a warning from 1.1 times on, which commits measure again.
 #
 # `comparison.md` is made for a pull request, `comparison.json` for a program. A base may be a store, a table or a commit:
 #

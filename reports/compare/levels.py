@@ -168,7 +168,7 @@ def margin(row: Row, error: float) -> float:
 
 
 def times(base: Side, new: Side, sure: bool = True) -> Iterator[Finding]:
-    """Times on one machine, in units of the bare network calls timed in the same rounds: load slows both alike.
+    """Times on one machine, in units of the network calls in them: load slows both alike.
 
     Beyond a tenth, and unless `sure` is false beyond both intervals. One run of each side only ever warns: `confirmed` says
     what more of them confirm.
@@ -182,12 +182,12 @@ def times(base: Side, new: Side, sure: bool = True) -> Iterator[Finding]:
         if 1 / SLOWER <= ratio <= SLOWER or (sure and abs(more) <= doubt):
             continue
         verdict = "warning" if ratio > 1 else "improvement"
-        why = f"{ratio:.2f} times as long, in units of its bare network calls"
+        why = f"{ratio:.2f} times as long, in units of its own network calls"
         yield _found("time", verdict, row, None, row["value"], row["value new"], why)
 
 
 def in_calls(*sides: pd.DataFrame) -> list[pd.DataFrame]:
-    """The times of each side's cells with `units`, what they are in bare network calls, between quartiles.
+    """The times of each side's cells with `units`, what they are in network calls, between quartiles.
 
     By CPU time and round for round where both sides have that, else (a store of before) by what the overhead leaves of the time.
     """
