@@ -128,10 +128,10 @@ scorebench compare build/guide-gate/base build/guide-gate/new --out build/guide-
 # The levels, from exact to noisy:
 #
 # - **cells**: what was measured is still measured, and still works;
-# - **counts**: network calls, Jacobian products and FLOPs are equal;
+# - **counts**: network calls, Jacobian products and FLOPs are equal (of adaptive methods nearly: rounding may turn down a step);
 # - **golden**: the same seeds give the same numbers, but for rounding;
 # - **quality**: where seeds or code differ, no measure is worse than its margin beyond doubt, paired where samples are the same;
-# - **time**: on the same machine, in units of the solve's own network calls; a warning from 1.1 times on, which commits measure again.
+# - **time**: on one machine, in units of a solve's own network calls; from 1.1 times on a warning, and commits measure it again.
 #
 # `comparison.md` is made for a pull request, `comparison.json` for a program. A base may be a store, a table or a commit:
 #
