@@ -8,6 +8,7 @@ of which Ray then holds every CPU for them.
 """
 
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -70,7 +71,7 @@ def _spread(run: Run, job: Job, cells: list[Cell]) -> set[str]:
     with store.shared():
         claimed = [cell.key for cell in cells if store.claims.take(cell.key)]
         references = ray.put({name: (store.root / name).read_bytes() for name in references_in(store)})
-        tasks = [task for key in claimed for task in _tasks(mine[key], store)]
+        tasks = [task for cell in in_turn([mine[key] for key in claimed]) for task in _tasks(cell, store)]
         crew = Crew(job, run.orders.limit, references, store, tasks)
         try:
             for task, found in crew.results():
@@ -95,6 +96,21 @@ def _spread(run: Run, job: Job, cells: list[Cell]) -> set[str]:
                 store.claims.free(key)
             _sweep(job)
     return ended
+
+
+def in_turn(cells: list[Cell]) -> list[Cell]:
+    """First one of each model and pass, whose reference the others take, then the costly: none waits at the end."""
+    firsts = {
+        (cell.config["model"], cell.config["pass"]): cell for cell in reversed(cells) if cell.config["kind"] == "ode"
+    }
+    keys = {cell.key for cell in firsts.values()}
+    return sorted(cells, key=lambda cell: (cell.key in keys, _cost(cell)), reverse=True)
+
+
+def _cost(cell: Cell) -> float:
+    """Numbers that go through the network, about."""
+    config = cell.config
+    return float(config["n"] * (config["budget"] or 50) * config.get("noise_seeds", 1) * math.prod(cell.model.shape))
 
 
 def _tasks(cell: Cell, store: Store) -> list[Task]:

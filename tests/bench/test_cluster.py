@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from scorebench.bench import blocks, cluster, crew
+from scorebench.bench.cells import plan
 from scorebench.bench.cluster import run_on_ray
 from scorebench.bench.rows import load_rows
 from scorebench.bench.runner import Event, Orders, run_suite
@@ -136,6 +137,17 @@ def test_the_driver_needs_no_gpu_but_to_time(tmp_path: Path, monkeypatch: pytest
     assert (outcome.new, outcome.failed) == (1, 1)
     with pytest.raises(UsageError, match="sees no GPU here"):
         run(moved.model_copy(update={"timing": Timing(models=["exact:gaussian"])}), Store(tmp_path / "timed"))
+
+
+def test_what_others_need_and_what_takes_long_comes_first() -> None:
+    models = [ModelEntry(address="exact:gmm", n=40), ModelEntry(address="exact:gaussian", n=16)]
+    noisy = SolverEntry(id="ddim", options={"eta": 1.0})
+    change = {"models": models, "budgets": [5, 20], "solvers": [noisy, *FINE.solvers]}
+    found = cluster.in_turn(plan(FINE.model_copy(update=change)))
+    told = [(c.config["model"].removeprefix("exact:"), c.config["kind"], c.config["budget"]) for c in found]
+    assert told[:2] == [("gaussian", "ode", 5), ("gmm", "ode", 5)]  # 16 dimensions, and 2
+    assert told[2:4] == [("gaussian", "sde", 20), ("gmm", "sde", 20)] and told[-1] == ("gmm", "ode", 20)
+    assert len(told) == 8
 
 
 @pytest.mark.parametrize(
