@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 import torch
-from scipy.integrate import solve_ivp
 from torch import Tensor
 
 from scorebench.reference_models.errors import UsageError, unknown
@@ -25,6 +24,7 @@ PREFIX = "peer:"
 
 def scipy_rk45(problem: Problem, x: Tensor, grid: Tensor, *, rtol: float = 1e-5, atol: float = 1e-5) -> Iterator[Step]:
     """scipy's RK45 in t: all images and all integrals as one vector, in float64, under one error norm."""
+    from scipy.integrate import solve_ivp  # which takes half a second to import
 
     def slope(t: float, flat: np.ndarray) -> np.ndarray:
         return np.asarray(problem.velocity(torch.from_numpy(flat).reshape(x.shape).to(x), t).flatten().double().numpy())
