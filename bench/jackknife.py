@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy  # whose parts are imported when they are used
 
 GROUPS = 20
 
@@ -32,7 +32,7 @@ class Jackknifed:
 
     def interval(self, level: float = 0.95) -> tuple[float, float, float]:
         """Value and interval by Student's t with GROUPS − 1 degrees of freedom."""
-        half = float(special.stdtrit(GROUPS - 1, (1 + level) / 2)) * self.error()
+        half = float(scipy.special.stdtrit(GROUPS - 1, (1 + level) / 2)) * self.error()
         return self.value, self.value - half, self.value + half
 
     def __sub__(self, other: "Jackknifed") -> "Jackknifed":

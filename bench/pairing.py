@@ -7,7 +7,7 @@ from math import ceil, inf, sqrt
 from statistics import NormalDist
 
 import numpy as np
-from scipy import special
+import scipy  # whose parts are imported when they are used
 
 from .jackknife import GROUPS
 
@@ -49,7 +49,7 @@ class Paired:
 
 @lru_cache(maxsize=1024)
 def _critical(comparisons: int, freedom: float) -> float:
-    return float(special.stdtrit(freedom, 1 - LEVEL / 2 / max(comparisons, 1)))
+    return float(scipy.special.stdtrit(freedom, 1 - LEVEL / 2 / max(comparisons, 1)))
 
 
 def by_sample(errors: np.ndarray, statistic: Statistic) -> Paired:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from scipy import special
+import scipy  # whose parts are imported when they are used
 
 from .jackknife import GROUPS, Jackknifed
 from .store import Json
@@ -31,22 +31,24 @@ def row(metric: str, value: float, low: float | None, high: float | None, unit: 
 def quantile_interval(values: np.ndarray, q: float, level: float = 0.95) -> tuple[float, float, float]:
     """A sample quantile and its exact, distribution-free interval between two order statistics; values (n,)."""
     ordered, n = np.sort(values), len(values)
-    below = special.bdtr(np.arange(n + 1), n, q)  # the probability that at most so many values lie below the true one
+    below = scipy.special.bdtr(
+        np.arange(n + 1), n, q
+    )  # the probability that at most so many values lie below the true one
     low, high = np.searchsorted(below, [(1 - level) / 2, (1 + level) / 2])
     return float(np.quantile(ordered, q)), float(ordered[max(low - 1, 0)]), float(ordered[min(high, n - 1)])
 
 
 def mean_interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
     """A mean and its Student interval; values (n,)."""
-    half = float(special.stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
+    half = float(scipy.special.stdtrit(len(values) - 1, (1 + level) / 2) * values.std(ddof=1) / np.sqrt(len(values)))
     return float(values.mean()), float(values.mean()) - half, float(values.mean()) + half
 
 
 def share_row(metric: str, share: float, n: int, **more: object) -> Json:
     """A share of n independent samples and its exact binomial interval (Clopper & Pearson)."""
     count = round(share * n)
-    low = float(special.betaincinv(count, n - count + 1, 0.025)) if count else 0.0
-    high = float(special.betaincinv(count + 1, n - count, 0.975)) if count < n else 1.0
+    low = float(scipy.special.betaincinv(count, n - count + 1, 0.025)) if count else 0.0
+    high = float(scipy.special.betaincinv(count + 1, n - count, 0.975)) if count < n else 1.0
     return row(metric, share, low, high, "", **more)
 
 
@@ -63,7 +65,7 @@ def below_floor(rows: Any) -> Any:
     From 95 % intervals. Samples and what makes the floor are independent, so that variances add.
     """
     freedom = GROUPS - 1
-    wider = special.stdtrit(freedom, 1 - 0.025 / ENTRANTS) / special.stdtrit(freedom, 0.975)
+    wider = scipy.special.stdtrit(freedom, 1 - 0.025 / ENTRANTS) / scipy.special.stdtrit(freedom, 0.975)
     errors = np.hypot(rows["high"] - rows["low"], rows["floor_high"] - rows["floor_low"]) / 2
     return rows["floor"] - rows["value"] > wider * errors
 
