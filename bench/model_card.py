@@ -4,7 +4,6 @@ import csv
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -152,19 +151,12 @@ def _draw_losses(folder: Path, quality: Quality) -> None:
     plt.close(figure)
 
 
-def _phased(phases: list[dict[str, Any]]) -> str:
-    """After which steps training begins anew, and how many are told posterior means."""
-    ends = [str(end) for end in accumulate(phase["steps"] for phase in phases[:-1])]
-    anew = f", begun anew after {' and '.join(ends)} steps" if ends else ""
-    told = sum(phase["steps"] for phase in phases if phase["posterior"])
-    return anew + (f", posterior means in place of clean images in the last {told}" if told else "")
-
-
 def _text(name: str, folder: Path, quality: Quality) -> str:
     config = json.loads((folder / "config.json").read_text())
     recipe, p, unet = config["training"], config["parameterisation"], config["architecture"]
     start = f", starting from the weights of `{recipe['start']}`" if recipe.get("start") else ""
-    start += _phased(recipe.get("phases", []))
+    told = recipe.get("posterior", 0)
+    start += f", posterior means in place of clean images in the last {told}" if told else ""
     patches = " on 2×2 patches" if unet.get("patched") else ""
     labels = f"; {unet['num_class_embeds'] - 1} labels and one for none" if unet.get("num_class_embeds") else ""
     exact = "" if quality.fid_exact is None else f"; exact samples of `exact:ppca-fashion` {quality.fid_exact:.3f}"

@@ -1,8 +1,6 @@
-"""How each shipped network is trained: data, process, parameterisation, architecture and the phases of its optimisation."""
+"""How each shipped network is trained: data, process, parameterisation, architecture and optimisation."""
 
-from bisect import bisect
 from dataclasses import dataclass, field, replace
-from itertools import accumulate, pairwise
 from typing import Any
 
 from . import classifier, ppca
@@ -34,24 +32,12 @@ CLASSES, DROPPED = 10, 0.1  # of labelled networks: the label that stands for no
 
 
 @dataclass(frozen=True)
-class Phase:
-    """So many steps from the averaged weights on, with a fresh optimiser (Loshchilov & Hutter 2017, arXiv:1608.03983).
-
-    The learning rate falls to nothing in `horizon` steps, in all of them unless given. With `posterior` the network is shown the
-    mean of all images that x_t may come from, which x₀ is on average (Xu et al. 2023, arXiv:2302.00670).
-    """
-
-    steps: int
-    horizon: int | None = None
-    posterior: bool = False
-
-
-@dataclass(frozen=True)
 class Recipe:
     """What determines a trained network: data, process, parameterisation, architecture and optimisation.
 
-    The loss compares `target`, the network's own prediction unless given. `start` names a shipped network whose weights
-    are the first ones here.
+    The loss compares `target`, the network's own prediction unless given. In the last `posterior` steps the network is shown
+    the mean of all images that x_t may come from, which x₀ is on average (Xu et al. 2023, arXiv:2302.00670). `start` names
+    a shipped network whose weights are the first ones here.
     """
 
     name: str
@@ -59,7 +45,8 @@ class Recipe:
     parameterisation: Parameterisation
     data: DataSet = DIGITS
     architecture: dict[str, Any] = field(default_factory=lambda: DIGITS_UNET)
-    phases: tuple[Phase, ...] = (Phase(7000),)
+    steps: int = 7000
+    posterior: int = 0
     batch: int = 256
     learning_rate: float = 2e-3
     ema: float = 0.999
@@ -70,32 +57,18 @@ class Recipe:
     even: bool = False  # whether times are drawn evenly in σ/(α + σ), flow matching's t, and not in the process's own
     start: str | None = None
 
-    @property
-    def steps(self) -> int:
-        return sum(phase.steps for phase in self.phases)
-
-    @property
-    def begins(self) -> list[int]:
-        """The step at which each phase begins."""
-        return [0, *accumulate(phase.steps for phase in self.phases[:-1])]
-
-    def phase_of(self, step: int) -> Phase:
-        return self.phases[bisect(self.begins, step) - 1]
-
 
 def _garments(name: str, process: str, parameterisation: Parameterisation, seed: int, **changes: Any) -> Recipe:
-    """The first in three phases, the others in 2,000 steps from there: at one level of noise all are asked for one v.
+    """The first from scratch, the others in fewer steps from there: at one level of noise all are asked for one v.
 
     All compare v, whose error weighs the levels of noise evenly (Salimans & Ho 2022, arXiv:2202.00512, section 4).
     """
     first = name == "fashion-vp"
-    phases = (
-        (Phase(10000), Phase(15000, 20000), Phase(8000, posterior=True)) if first else (Phase(2000, posterior=True),)
-    )
+    steps, posterior = (26000, 4000) if first else (2000, 1000)
     start = None if first else "fashion-vp"
     unet = {**FASHION_UNET, "patched": parameterisation.prediction}
     return Recipe(
-        name, process, parameterisation, FASHION, unet, phases, 64, 1.5e-3, 0.9995, seed, half=True, target="v",
+        name, process, parameterisation, FASHION, unet, steps, posterior, 64, 1.5e-3, 0.9995, seed, half=True, target="v",
         even=True, start=start, **changes,
     )  # fmt: skip
 
@@ -121,8 +94,5 @@ def recipe_of(name: str, steps: int | None = None, batch: int | None = None) -> 
         raise unknown("model to train", name, [*RECIPES, *classifier.RECIPES, ppca.PPCA, ppca.GAUSSIAN])
     recipe = RECIPES[name]
     if steps is not None:
-        ends = [steps * end // recipe.steps for end in [*recipe.begins, recipe.steps]]
-        horizons = [p.horizon and steps * p.horizon // recipe.steps for p in recipe.phases]
-        parts = zip(recipe.phases, pairwise(ends), horizons, strict=True)
-        recipe = replace(recipe, phases=tuple(replace(p, steps=b - a, horizon=h) for p, (a, b), h in parts if b > a))
+        recipe = replace(recipe, steps=steps, posterior=steps * recipe.posterior // recipe.steps)
     return replace(recipe, batch=batch or recipe.batch)

@@ -17,10 +17,10 @@ from .mixture import Mixture, finite
 from .network import WEIGHTS, NetworkModel, build_unet, folder_digest, load_network
 from .parameterisation import Prediction, broadcast, from_x0, to_x0
 from .process import make_process
-from .recipes import CLASSES, DROPPED, Phase, Recipe
+from .recipes import CLASSES, DROPPED, Recipe
 
 CARD = "card.md"
-NEAR = 1.0  # at less noise, σ/α, no other image is near enough to have a part in the mean
+NEAR = 2.0  # at less noise, σ/α, no other image is near enough to have much of a part in the mean
 
 
 def loss_of(
@@ -57,19 +57,14 @@ class Run:
         self.model = self._model(self._first_weights().to(device))
         self.network = self.model.network.train().requires_grad_(True)
         self.averaged = {key: value.clone() for key, value in self.network.state_dict().items()}
-        self._begin(recipe.phases[0])
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=recipe.learning_rate, weight_decay=1e-4)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, partial(_learning_rate, steps=recipe.steps))
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.levels, self.labels = recipe.data.levels("train"), recipe.data.labels("train")
         self.images: dict[int, Mixture] = {}
         self.done = 0
         self.autocast = recipe.half and self._bfloat16_is_faster()
         self.losses: list[list[float]] = []
-
-    def _begin(self, phase: Phase) -> None:
-        """A fresh optimiser."""
-        steps = phase.horizon or phase.steps
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=self.recipe.learning_rate, weight_decay=1e-4)
-        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, lambda step: _learning_rate(step, steps))
 
     def _first_weights(self) -> nn.Module:
         network = build_unet(self.architecture)
@@ -123,7 +118,8 @@ class Run:
 
     def _loss(self, bfloat16: bool) -> Tensor:
         x0, t, eps, labels = self._batch()
-        expected = partial(self._expected, t, labels) if self.recipe.phase_of(self.done).posterior else None
+        told = self.done >= self.recipe.steps - self.recipe.posterior
+        expected = partial(self._expected, t, labels) if told else None
         with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bfloat16):
             return loss_of(self.model, x0, t, eps, labels, self.recipe.target, expected)
 
@@ -144,23 +140,18 @@ class Run:
         return self.images[label]
 
     def _bfloat16_is_faster(self) -> bool:
-        """Whether three steps' gradients take less time under autocast here; the random stream is left as it was."""
-        state, seconds = self.generator.get_state(), {}
-        for bfloat16 in (False, True):
-            self._loss(bfloat16).backward()
+        """Whether a step's gradients take less time under autocast here, the least of some turns; the random stream is kept."""
+        state, seconds = self.generator.get_state(), {False: math.inf, True: math.inf}
+        for bfloat16 in (False, True) * 4:
             started = time.perf_counter()
-            for _ in range(3):
-                self._loss(bfloat16).backward()
-                self._loss(bfloat16).item()  # waits for the device
-            seconds[bfloat16] = time.perf_counter() - started
+            self._loss(bfloat16).backward()
+            self._loss(bfloat16).item()  # waits for the device
+            seconds[bfloat16] = min(seconds[bfloat16], time.perf_counter() - started)
         self.generator.set_state(state)
         return seconds[True] < seconds[False]
 
     def step(self) -> float:
         """One step of the optimiser on one batch; its loss."""
-        if self.done in self.recipe.begins[1:]:
-            self.network.load_state_dict(self.averaged)
-            self._begin(self.recipe.phase_of(self.done))
         loss = self._loss(self.autocast)
         self.optimiser.zero_grad()
         loss.backward()
@@ -190,7 +181,6 @@ class Run:
 
     def resume(self, path: Path) -> None:
         state = torch.load(path, weights_only=True)
-        self._begin(self.recipe.phase_of(state["done"] - 1))  # that of the last step done, whose schedule was kept
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
@@ -239,8 +229,8 @@ def _lacks_its_card(folder: Path, recipe: Recipe) -> bool:
 
 
 def _training(recipe: Recipe) -> dict[str, Any]:
-    names = ("steps", "batch", "learning_rate", "ema", "seed", "target", "even", "start")
-    return {name: getattr(recipe, name) for name in names} | {"phases": [asdict(phase) for phase in recipe.phases]}
+    names = ("steps", "posterior", "batch", "learning_rate", "ema", "seed", "target", "even", "start")
+    return {name: getattr(recipe, name) for name in names}
 
 
 def _write(run: Run, folder: Path) -> None:

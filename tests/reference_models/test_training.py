@@ -10,21 +10,19 @@ from scorebench.bench.model_card import write_card
 from scorebench.reference_models import classifier, recipes, training
 from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.network import load_network
-from scorebench.reference_models.recipes import Phase
 
 SMALL = {**recipes.DIGITS_UNET, "block_out_channels": [8, 8], "norm_num_groups": 4}
 
 
 @pytest.fixture(autouse=True)
 def short_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = replace(recipes.RECIPES["digits-ve"], name="tiny", architecture=SMALL, phases=(Phase(6),), batch=8)
+    recipe = replace(recipes.RECIPES["digits-ve"], name="tiny", architecture=SMALL, steps=6, batch=8)
     monkeypatch.setitem(recipes.RECIPES, "tiny", recipe)
 
 
-@pytest.mark.parametrize("ends", [(6,), (2, 4), (4, 2), (1, 2, 3)])
-def test_a_killed_run_resumes_to_the_same_weights(ends: tuple[int, ...], tmp_path: Path) -> None:
-    phases = tuple(Phase(steps, 2 * steps, posterior=place == 1) for place, steps in enumerate(ends))
-    recipe = replace(recipes.RECIPES["tiny"], phases=phases)
+@pytest.mark.parametrize("posterior", [0, 3])
+def test_a_killed_run_resumes_to_the_same_weights(posterior: int, tmp_path: Path) -> None:
+    recipe = replace(recipes.RECIPES["tiny"], posterior=posterior)
     whole = [(step, loss) for step, _, loss, _ in training.train(recipe, tmp_path / "whole", every=2)]
     for step, _, _, _ in training.train(recipe, tmp_path / "killed", every=2):
         if step == 4:
@@ -36,29 +34,25 @@ def test_a_killed_run_resumes_to_the_same_weights(ends: tuple[int, ...], tmp_pat
     assert len(digests) == 1 and not (tmp_path / "killed" / "checkpoint.pt").exists()
 
 
-def test_a_phase_continues_from_the_averaged_weights_with_a_fresh_schedule() -> None:
-    recipe = replace(recipes.RECIPES["tiny"], phases=(Phase(4), Phase(4)))
-    run, name = training.Run(recipe, "cpu"), "conv_in.weight"
-    for _ in range(4):
+def test_posterior_means_are_shown_in_the_last_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, shown = training.Run(replace(recipes.RECIPES["tiny"], posterior=2), "cpu"), list[int]()
+    monkeypatch.setattr(run, "_expected", lambda t, labels, x0, x: shown.append(run.done) or x0)
+    for _ in range(6):
         run.step()
-    averaged, epochs = run.averaged[name].clone(), run.schedule.last_epoch
-    assert not torch.equal(run.network.state_dict()[name], averaged)
-    run.step()
-    assert (epochs, run.schedule.last_epoch) == (4, 1)
-    assert torch.equal(run.network.state_dict()[name], averaged)  # the first rate of a warm-up is 0
+    assert shown == [4, 5]
 
 
-def test_fewer_steps_shorten_every_phase() -> None:
-    assert [phase.steps for phase in recipes.recipe_of("fashion-vp", steps=330).phases] == [100, 150, 80]
-    assert [phase.horizon for phase in recipes.recipe_of("fashion-vp", steps=330).phases] == [None, 200, None]
-    assert recipes.recipe_of("fashion-vp", steps=2).steps == 2
-    assert recipes.recipe_of("digits-vp", steps=300).phases == (Phase(300),)
+def test_fewer_steps_keep_the_share_of_posterior_means() -> None:
+    whole = recipes.RECIPES["fashion-vp"]
+    short = recipes.recipe_of("fashion-vp", steps=whole.steps // 100)
+    assert (short.steps, short.posterior) == (whole.steps // 100, whole.posterior // 100)
+    assert recipes.recipe_of("digits-vp", steps=300) == replace(recipes.RECIPES["digits-vp"], steps=300)
 
 
 @pytest.mark.parametrize("labelled", [False, True])
 def test_posterior_means_change_the_target_where_noise_is_much_and_not_its_average(labelled: bool) -> None:
     """Over many draws of x₀ they average to what x₀ does; of a label, to its own images; near the data they are x₀."""
-    recipe = replace(recipes.RECIPES["tiny"], labelled=labelled, batch=512, phases=(Phase(6, posterior=True),))
+    recipe = replace(recipes.RECIPES["tiny"], labelled=labelled, batch=512, posterior=6)
     run = training.Run(recipe, "cpu")
     x0, t, eps, labels = run._batch()
     process = run.model.process
