@@ -27,7 +27,7 @@
 # The lines between `sh("""` and `""")` are for a terminal there; they were run, in this order, when this page was built. Results
 # go to `build/guide`; without `--store` and `--out` they would go to `results/local`.
 
-# %%
+# %% tags=["hide-input"]
 import os
 import shutil
 import subprocess

@@ -17,7 +17,7 @@
 # them on so that others can check them. The lines between `sh("""` and `""")` are for a terminal at the root of a clone, as
 # on [the page before](extend.py); they were run when this page was built. Results go to `build/guide-gate`.
 
-# %%
+# %% tags=["hide-input"]
 import json
 import os
 import shutil
