@@ -80,6 +80,7 @@ if os.environ.get("GUIDE") == "changed":  # the site without the outputs of page
 # What the kernels of the pages see: this environment's commands first, one thread.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", COLUMNS="100", NO_COLOR="1")
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # tqdm would like widgets
 
 LATEX = LatexToMathML(fancy_error=False)
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import re
 import tomllib
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import yaml
 
 from scorebench.bench.certificates import orders
-from scorebench.reference_models import mixture, parameterisation, process
+from scorebench.reference_models import mixture, network, parameterisation, process
 from scorebench.solvers import facts, likelihood, problem
 
 ROOT = Path(__file__).parents[1]
@@ -108,15 +109,32 @@ def test_references_become_links(bibliography: ModuleType, link: str, shown: str
     assert bibliography.address(link) == shown
 
 
-def test_the_glossary_names_what_the_code_has() -> None:
-    modules = (process, mixture, parameterisation, problem, facts, likelihood, orders)
+@pytest.fixture
+def glossary() -> list[list[str]]:
+    """Its rows: symbol, name in code, meaning, shape, unit, paper."""
+    lines = (DOCS / "glossary.md").read_text().splitlines()
+    return [line.strip("| ").split(" | ") for line in lines if re.match(r"\| (?!symbol)", line)]
+
+
+def test_every_paper_of_the_glossary_is_in_the_bibliography(
+    glossary: list[list[str]], bibliography: ModuleType
+) -> None:
+    listed = (DOCS / "bibliography.md").read_text() + bibliography.bibliography()
+    for *_, paper in glossary:
+        name = re.sub(r"\[(.*)\]\(.*\)", r"\1", paper)
+        assert name == "–" or f"{name}. *" in listed, name
+
+
+def test_the_glossary_names_what_the_code_has(glossary: list[list[str]]) -> None:
+    modules = (process, mixture, parameterisation, network, problem, facts, likelihood, orders)
     known = {name: value for module in modules for name, value in vars(module).items()}
-    rows = [line.split(" | ") for line in (DOCS / "glossary.md").read_text().splitlines() if line.startswith("| $")]
-    assert len(rows) > 15 and {len(row) for row in rows} == {6}
-    for name in re.findall(r"`([A-Za-z_0-9.]+)`", " ".join(row[1] for row in rows)):
+    assert len(glossary) > 15 and {len(row) for row in glossary} == {6}
+    for name in re.findall(r"`([A-Za-z_0-9.]+)`", " ".join(row[1] for row in glossary)):
         first, _, attribute = name.partition(".")
         if attribute:
-            assert hasattr(known[first], attribute) or attribute in known[first].__annotations__, name
+            owner = known[first]
+            named = {*owner.__annotations__, *inspect.signature(owner).parameters}
+            assert hasattr(owner, attribute) or attribute in named, name
         else:
             assert first in known or first in ("x", "t", "grid"), name
 

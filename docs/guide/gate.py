@@ -13,10 +13,11 @@
 # %% [markdown]
 # # Choose a sampler, gate a repository, publish a result
 #
-# Every command below was run when this page was built, from the root of a clone whose environment is active
-# (`make .venv/.installed`, then `. .venv/bin/activate`). Results go to `build/guide-gate`.
+# Three tasks for whoever has results: to pick a sampler by them, to notice when a change makes something worse, and to hand
+# them on so that others can check them. The lines between `sh("""` and `""")` are for a terminal at the root of a clone, as
+# on [the page before](extend.py); they were run when this page was built. Results go to `build/guide-gate`.
 
-# %%
+# %% tags=["hide-input"]
 import json
 import os
 import shutil
@@ -29,8 +30,12 @@ import pandas as pd
 
 import scorebench.solvers
 from scorebench.reports.choose import Question, choose
+from scorebench.reports.compare import levels
 from scorebench.reports.results import load
+from scorebench.reports.style import INK, colour, marker, use_style
 
+# %matplotlib inline
+use_style()
 os.chdir(Path(scorebench.solvers.__path__[0]).resolve().parent)  # the root of the clone
 shutil.rmtree("build/guide-gate", ignore_errors=True)
 os.environ.pop("FORCE_COLOR", None)  # which notebooks set, as if they were terminals
@@ -111,11 +116,9 @@ scorebench run gate --plugin build/guide-gate/mine.py --solver my-euler --model 
 # And the same file after a change that looks harmless, a step that begins a little early. One command says what it did:
 
 # %%
-source = Path("build/guide-gate/mine.py").read_text()
-assert "problem.velocity(x, t)" in source
-Path("build/guide-gate/mine.py").write_text(source.replace("problem.velocity(x, t)", "problem.velocity(x, 0.99 * t)"))
 sh(
     r"""
+sed 's/velocity(x, t)/velocity(x, 0.99 * t)/' docs/example_solver.py > build/guide-gate/mine.py
 scorebench run gate --plugin build/guide-gate/mine.py --solver my-euler --model exact:gmm --store build/guide-gate/new
 scorebench compare build/guide-gate/base build/guide-gate/new --out build/guide-gate/comparison
 """,
@@ -123,16 +126,24 @@ scorebench compare build/guide-gate/base build/guide-gate/new --out build/guide-
 )
 
 # %% [markdown]
-# The exit code is 1: something became worse. Numbers that the same seeds gave before have moved, some for the worse, and
-# likelihoods cost nearly twice the calls: their integral needs the network where a step begins, and no longer finds it there.
+# The exit code is 1: something became worse. Numbers that the same seeds gave before have moved, some for the worse. And
+# likelihoods cost more calls: their integral needs the network where a step begins, and no longer finds it there.
+#
 # The levels, from exact to noisy:
 #
 # - **cells**: what was measured is still measured, and still works;
 # - **counts**: network calls, Jacobian products and FLOPs are equal (of adaptive methods nearly: rounding may turn down a step);
 # - **golden**: the same seeds give the same numbers, but for rounding;
 # - **quality**: where seeds or code differ, no measure is worse than its margin beyond doubt, paired where samples are the same;
-# - **time**: on one machine, in units of a solve's own network calls; from 1.1 times on a warning, and commits measure it again.
-#
+# - **time**: on one machine, in units of a solve's own network calls; too slow is a warning, and commits measure again.
+
+# %%
+print(
+    f"margins: calls of an adaptive method {levels.OTHER_STEPS:.0%}, median error {levels.MARGIN['error_median']:.0%}"
+)
+print(f"too slow: from {levels.SLOWER} times on")
+
+# %% [markdown]
 # `comparison.md` is made for a pull request, `comparison.json` for a program. A base may be a store, a table or a commit:
 #
 # ```sh
@@ -151,8 +162,14 @@ scorebench compare build/guide-gate/base.csv build/guide-gate/new
 """)
 
 # %% [markdown]
-# `.github/workflows/gate.yml` is this as a job that other repositories call.
-#
+# On every pull request a workflow does it, which other repositories call. In `.github/workflows/` of yours:
+
+# %%
+sh("""
+sed -n '3,12p' .github/workflows/gate.yml | cut -c5-
+""")
+
+# %% [markdown]
 # ## Publish a result
 #
 # A figure that others can check says what it was measured on. One table has all of it, a row for each metric of each cell:
@@ -178,21 +195,23 @@ rows[["model", "solver", "grid", "budget", "nfe_mean", "metric", "value", "low",
 errors = rows.query("metric == 'error_median' and model == 'exact:gmm'")
 results = load(Path("build/guide-gate/store"))
 answers = {calls: choose(results, Question("exact:gmm", "nfe", calls)).choices for calls in range(5, 21)}
-fig, axes = plt.subplots(figsize=(7, 4.2), constrained_layout=True)
-for solver, group in errors.groupby("solver"):
-    axes.plot(group["nfe_mean"], group["value"], "o-", ms=3, lw=1, color="0.75")
-    axes.annotate(
-        solver, (group["nfe_mean"].max(), group["value"].min()), xytext=(4, 0), textcoords="offset points", fontsize=8
-    )
+fig, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
 best = [choices[0] for choices in answers.values()]
-axes.step(list(answers), [choice.value for choice in best], where="post", lw=2, label="what `choose` takes")
+axes.step(list(answers), [choice.value for choice in best], where="post", color=INK, lw=4, alpha=0.3)
+axes.annotate("what choose takes", (15.5, answers[15][0].value), xytext=(0, 8), textcoords="offset points", color=INK)
+for solver, group in errors.groupby("solver"):
+    axes.plot(group["nfe_mean"], group["value"], marker=marker(solver), ms=4, lw=1, color=colour(solver))
+    end = (group["nfe_mean"].max(), group["value"].min())
+    axes.annotate(solver, end, xytext=(6, 0), textcoords="offset points", va="center", color=colour(solver))
 axes.set(yscale="log", xlabel="network calls at most", ylabel="median error, rms per dimension", xlim=(4.5, 23.5))
-axes.legend(frameon=False)
+axes.set_xticks(sorted(errors["budget"].unique()))
+axes.xaxis.set_major_formatter("{x:.0f}")
+axes.yaxis.set_major_formatter("{x:g}")
 plt.show()
 
 # %% [markdown]
-# *The answer at each number of calls is the lower envelope of what was measured within it.* It never rises with the budget: a
-# sampler that fits ten calls fits twelve as well.
+# *The answer at each number of calls (grey) is the lower envelope of what was measured within it.* It never rises with the
+# budget: a sampler that fits ten calls fits twelve as well.
 #
 # ## Checks
 

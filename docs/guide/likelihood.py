@@ -54,14 +54,23 @@ def numbers(*values):
 # %%
 x, eps, t, h = 1.2, 0.8, 0.5, 0.05
 retention = exp(-0.5 * t)  # α = exp(−½ ∫β)
-sigma = sqrt(1 - retention**2)
+variance = 1 - retention**2
+sigma = sqrt(variance)
 score = -eps / sigma
 slope = -0.5 * x - 0.5 * score  # f x − ½ g² s
-print(f"retention α = {retention:.4f}, noise σ = {sigma:.4f}")
+print(f"retention α = {retention:.4f}, variance of the noise σ² = {variance:.4f}, σ = {sigma:.4f}")
 print(f"score −ε/σ = {score:.4f}")
-print(f"dx/dt = {slope:.4f}, and a step of {h} backwards ends at {x - h * slope:.4f}")
+print(f"dx/dt = {-0.5 * x:.1f} + {-0.5 * score:.4f} = {slope:.4f}")
+print(
+    f"a step of {h} backwards changes x by {-h * slope:.5f}, to {x - h * slope:.4f}; {1 / h:.0f} of them lead from 1 to 0"
+)
+by_digits = -0.5 * x - 0.5 * -1.27
+print(f"with the score cut to −1.27: dx/dt = {by_digits:.3f}, {1 - by_digits / slope:.0%} less")
 
 # %% [markdown]
+# The slope is the small difference of two large numbers, so that it feels what is cut off the score. And a score is as exact as
+# the network's $\varepsilon$ divided by $\sigma$.
+#
 # The library's process and its sampler `euler-t` do the same. So do the scores that belong to $\varepsilon = 0.6$ at three
 # times: the same prediction means a steeper score where there is less noise.
 
@@ -82,7 +91,13 @@ class Says:
 end = solve(Says(eps), find("euler-t"), numbers(t, t - h), numbers(x)[:, None]).x.item()
 quarters = numbers(0.25, 0.5, 0.75)
 scores = (-0.6 / process.sigma(quarters)).tolist()
-print(f"euler-t: {end:.4f}; scores at t = ¼, ½, ¾: " + ", ".join(f"{s:.2f}" for s in scores))
+deviations = process.sigma(quarters).tolist()
+print(
+    f"euler-t: {end:.4f}; at t = ¼, ½, ¾: σ",
+    *(f"{s:.4f}" for s in deviations),
+    "and scores",
+    *(f"{s:.2f}" for s in scores),
+)
 
 # %% [markdown]
 # ## How density changes along the flow
@@ -133,6 +148,27 @@ for id in ("euler-t", "ddim", "exp-ab3"):
     print(f"{id:8s} " + ", ".join(f"{n} calls: {e:.4f}" for n, e in zip(calls, ladder[id], strict=True)) + " nats")
 
 # %% [markdown]
+# Where has the determinant gone that a change of variables has? It is there: the trace, added up along the way, *is* the log
+# determinant of the whole map from the image to its code. In two dimensions that map can be differentiated by hand, at four
+# more solutions a point:
+
+# %%
+way = make_grid("logsnr", p, 256, p.t_min_likelihood, p.t_max)
+
+
+def code(x):
+    return encode(model, find("exp-ab3"), way, x).x
+
+
+shifts = 1e-4 * torch.eye(2, dtype=torch.float64)
+jacobian = torch.stack([(code(points + shift) - code(points - shift)) / 2e-4 for shift in shifts], 2)
+prior = torch.distributions.Normal(0.0, p.prior_std).log_prob(code(points)).sum(1)
+by_determinant = prior + torch.linalg.slogdet(jacobian)[1]
+by_trace = log_likelihood(model, find("exp-ab3"), way, points).log_p
+apart = float((by_determinant - by_trace).abs().mean())
+print(f"log p by the determinant and by the trace: {apart:.1e} nats apart")
+
+# %% [markdown]
 # ## The trace, without the Jacobian
 #
 # A network has no closed form for $\operatorname{tr} \partial D/\partial x$. Hutchinson's estimator takes random signs $z$ and
@@ -159,6 +195,17 @@ for k in (1, 4, 16, 64):
     print(f"{k:3d} probes: error {spread[k]:.3f} of a trace of {float(exact.mean()):.2f}")
 decay = -np.polyfit(np.log(list(spread)), np.log(list(spread.values())), 1)[0]
 print(f"the error falls as k^−{decay:.2f}")
+
+# %% [markdown]
+# Signs are not the only probes. Normal ones are unbiased too, but their lengths vary, which adds to the error; Hutch++
+# spends a third of its products on finding the directions in which the Jacobian is large, and takes the trace there exactly:
+
+# %%
+kinds = {}
+for kind in ("gaussian", "rademacher", "hutch++"):
+    runs = torch.stack([traced(Trace(kind, 48, seed)) for seed in range(12)])
+    kinds[kind] = float((runs - exact).pow(2).mean().sqrt())
+    print(f"48 products, {kind:<10}: error {kinds[kind]:.3f}")
 
 # %% [markdown]
 # ## Bits per dimension
@@ -253,10 +300,14 @@ plt.show()
 # %%
 assert abs(retention - 0.7788) < 1e-4 and abs(sigma - 0.6273) < 1e-4 and abs(score + 1.2754) < 1e-4
 assert abs(slope - 0.0377) < 1e-4 and abs(x - h * slope - 1.1981) < 1e-4 and abs(end - 1.1981) < 1e-4
+assert abs(variance - 0.3935) < 1e-4 and np.allclose(deviations, [0.4703, 0.6273, 0.7264], atol=5e-5)
+assert round(by_digits, 3) == 0.035 and round(1 - by_digits / slope, 2) == 0.07, "a score cut to two digits"
 assert np.allclose(scores, [-1.28, -0.96, -0.83], atol=0.005), "a steeper score where there is less noise"
 assert coarse[250] > 2 * coarse[1000] > 4 * coarse[4000], "Euler's divergence converges slowly"
 assert ladder["exp-ab3"][2] < coarse[250] and ladder["exp-ab3"][3] < coarse[1000], "an order replaces hundreds of steps"
 assert ladder["exp-ab3"][3] < 0.1 * ladder["ddim"][3], "the order of the sampler is that of its likelihood"
+assert apart < 1e-3, "the sum of traces is the log determinant"
+assert kinds["hutch++"] < kinds["rademacher"] < kinds["gaussian"], "what a probe is matters"
 assert 0.35 < decay < 0.65, "Hutchinson's error falls as one over the root of the number of probes"
 assert abs(offset - log(17 / 2) / log(2)) < 1e-9 and 0 < float(bits.min()), "bits of integers are positive"
 assert trips["exp-ab3"][2] < 0.1 * trips["ddim"][2], "a higher order inverts better"

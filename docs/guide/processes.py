@@ -22,6 +22,7 @@
 
 # %%
 from itertools import pairwise
+from math import exp
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -66,6 +67,39 @@ for n, s in squares.items():
     print(f"{n:>5} steps: sum of squares {float(s.mean()):.3f} ± {float(s.std()):.3f}")
 
 # %% [markdown]
+# ## Why Brownian motion and no other noise
+#
+# The kicks were normal here, but need not be: coin flips $\pm\sqrt{h}$ have the same limit, by the central limit theorem.
+# Another limit is reached by kicks that become rarer instead of smaller, normal ones, each with probability $h$: the same
+# variance, but a path that *jumps*. Its end is no Gaussian, however small the steps: the excess kurtosis, 0 of a Gaussian,
+# stays near 3.
+
+
+# %%
+def excess_kurtosis(x):
+    return float(((x - x.mean()) ** 4).mean() / x.var() ** 2 - 3)
+
+
+def coins(n):
+    return (2.0 * torch.randint(0, 2, (20_000, n), generator=random) - 1).sum(1) / n**0.5
+
+
+def jumps(n):
+    happens = torch.rand(20_000, n, generator=random) < 1 / n
+    return (happens * torch.randn(20_000, n, generator=random)).sum(1)
+
+
+kinds = {"coins": coins, "jumps": jumps}
+kurtoses = {name: [excess_kurtosis(kicks(n)) for n in (10, 100, 1000)] for name, kicks in kinds.items()}
+for name, values in kurtoses.items():
+    print(f"{name}: excess kurtosis after 10, 100, 1000 steps {np.round(values, 2)}")
+
+# %% [markdown]
+# Brownian motion is the limit of all small independent kicks, and its increments are Gaussian. With a drift that is linear in
+# $x$, as $f(t)\,x$ is, sums of Gaussians stay Gaussian: $x_t \mid x_0$ is known in closed form, and training draws it at any
+# $t$ without simulating anything. Jumps or a crooked drift would be processes too, but their $x_t$ would have to be simulated,
+# and what a network should learn from it would have no formula.
+#
 # A path must not depend on who looks at it. The library's {py:class}`~scorebench.solvers.noise.Noise` gives each sample
 # *one* path, so that a solver with large steps and one with small steps see the same Brownian motion: one large increment
 # is the sum of the small ones.
@@ -206,6 +240,9 @@ for name in PROCESSES:
 print(f"largest difference between quadrature and closed form: {worst:.0e}")
 
 # %% [markdown]
+# None of this depends on the data: $f$ and $g$ are chosen, once for all data. What is wanted of the choice is that the data are
+# whole at one end, λ large, and lost at the other, λ small, where a Gaussian is left that is known without them.
+#
 # - **VP** keeps $\alpha^2 + \sigma^2 = 1$: data of variance 1 keep it, and the network's input needs no scaling.
 # - **Sub-VP** has the same $\alpha$ with less noise at every time before the end, $\sigma = 1 - \alpha^2$.
 # - **VE** leaves the data where they are and adds noise until they are lost in it.
@@ -223,7 +260,8 @@ print(f"retention α(½) = {retention:.4f}, noise σ(½) = {noise_std:.4f}")
 #
 # Measure data in metres and time in seconds: a formula is wrong when its two sides have different units, or when it adds
 # metres to seconds. Noise $\varepsilon$ and $\alpha$ are pure numbers, $w$ has the unit $\sqrt{s}$, since its variance
-# *is* a time.
+# *is* a time. Here are the formulas of this guide, mistakes that are easily made in them, and formulas that hold for scaled
+# data only:
 
 # %%
 unit = pint.UnitRegistry()
@@ -246,11 +284,18 @@ formulas = {
     "v = f x − ½ g² s": lambda: (x / t, v),
     "∂p/∂t = −∂(f x p) + ½ g² ∂²p": lambda: (density / t, -f * density - f * x * slope_p + g**2 * curve_p / 2),
     "d log p / dt = −∂v/∂x": lambda: (one / t, f - g**2 * (score / X) / 2),
+    "Tweedie: D = (x + σ² s)/α": lambda: (D, (x + sigma**2 * score) / alpha),
+    "x = e^h x − α(e^h − 1) D": lambda: (x, exp(0.1) * x - alpha * (exp(0.1) - 1) * D),
+    "d(x/α) = ε d(σ/α)": lambda: (x / alpha, eps * sigma / alpha),
+    "dKL/dt = −½ g² E|Δs|²": lambda: (one / t, -(g**2) * score**2 / 2),
+    "q = d − α tr ∂D/∂x": lambda: (one, 2 * one - alpha * (D / x)),
+    "guidance: D + w (D' − D)": lambda: (D, D + 3 * (x0 - D)),
     "Langevin: x + δ s + √(2δ) z": lambda: (x, x + 0.01 * sigma**2 * score + (0.02 * sigma**2) ** 0.5 * eps),
 }
 mistakes = {
     "noise g dt instead of g √dt": lambda: (x, f * x * dt + g * dt),
     "s = −ε/σ²": lambda: (score, -eps / sigma**2),
+    "σ² forgotten in D = (x + σ² s)/α": lambda: (D, (x + score) / alpha),
     "g instead of g² in the drift": lambda: (x, (f * x - g * score) * dt),
     "Langevin with √δ s": lambda: (x, x + (0.01 * sigma**2) ** 0.5 * score),
 }
@@ -318,11 +363,23 @@ print(f"slopes of the error in N: {refinement.round(2)}")
 print(f"β of the published table: {0.1 / 1000:.0e} … {20 / 1000:.2f}; λ at its end {at(table.lam, 999.0):.3f}")
 
 # %% [markdown]
+# NCSN, the other lineage, was published as a ladder of noise levels, $x' = x + \sqrt{\sigma_{k+1}^2 - \sigma_k^2}\,z$. That is
+# VE, exactly: a rung has the variance that VE gains between two times. Its Euler–Maruyama step, $g^2\,\Delta t$, differs in the
+# second order once more:
+
+# %%
+ve = make_process("ve")
+rungs = np.array([0.02, 0.01, 0.005, 0.0025])
+missed = np.array([at(ve.sigma, 0.5 + h) ** 2 - at(ve.sigma, 0.5) ** 2 - at(ve.g2, 0.5) * h for h in rungs])
+per_rung = np.diff(np.log(missed)) / np.diff(np.log(rungs))
+print(f"variance of a rung less g² Δt: {missed.round(4)}, slopes {per_rung.round(2)}")
+
+# %% [markdown]
 # ## The picture
 
 # %% tags=["hide-input"]
-figure, axes = plt.subplots(1, 3, figsize=(10, 3.4), layout="constrained")
-for axis, name, title in zip(axes, ("vp", "subvp", "ve"), ("VP", "sub-VP", "VE"), strict=True):
+figure, axes = plt.subplots(1, 4, figsize=(12, 3.2), layout="constrained")
+for axis, name, title in zip(axes, ("vp", "subvp", "ve"), ("VP", "sub-VP", "VE"), strict=False):
     model, times, path = runs[name]
     half, end = (4.0, 0.6) if name == "ve" else (3.2, 1.0)
     shown = times[: int(end * STEPS) + 1 : STEPS // 100]
@@ -336,12 +393,19 @@ for axis, name, title in zip(axes, ("vp", "subvp", "ve"), ("VP", "sub-VP", "VE")
             axis.plot(times[::4], path[::4, k], lw=0.8, color=COLOURS[side])
     axis.set(title=title, xlabel="t", ylim=(-half, half), xlim=(0, end))
 axes[0].set_ylabel("x")
+for name, colour in zip(("vp", "subvp", "ve", "flow"), COLOURS[2:], strict=False):
+    p = make_process(name)
+    shown = torch.linspace(p.t_min, p.t_max, 400)
+    axes[3].plot(shown, p.lam(shown), lw=1.4, color=colour, label=name)
+axes[3].set(title="λ, half the log SNR", xlabel="t", xlim=(0, 1))
+axes[3].legend(frameon=False)
 plt.show()
 
 # %% [markdown]
 # *Shading: the closed-form density, each time scaled to its own maximum. Lines: simulated particles, coloured by the mode
 # that they came from.* VP and sub-VP shrink both modes into one Gaussian of unit size, sub-VP with less noise on the way; VE
-# (shown for the first part of its time) leaves the modes in place and drowns them.
+# (shown for the first part of its time) leaves the modes in place and drowns them. *Right:* λ falls from the data to the
+# noise in every process, at a pace that is the choice of $f$ and $g$.
 #
 # ## Checks
 
@@ -349,6 +413,7 @@ plt.show()
 for p in powers:
     assert abs(growth[p] - (0.5 - p)) < 0.02, "the sum of kicks grows as n^(1/2 − p)"
 assert abs(float(squares[10000].mean()) - 1) < 0.003 and float(squares[10000].std()) < 0.02
+assert abs(kurtoses["coins"][-1]) < 0.2 < 2.5 < kurtoses["jumps"][-1], "coins are forgotten, jumps are not"
 assert float((parts - whole).abs().max()) < 1e-12, "one path, whatever the steps"
 assert float(spectra["own"].min()) > 0.9 and abs(float(spectra["shared"][1])) < 1e-12 < float(spectra["shared"][2])
 assert min(min(p_values[name]) for name in ("vp", "subvp", "ve")) > 0.01, "simulation and closed form agree"
@@ -359,5 +424,6 @@ assert abs(retention - 0.7788) < 5e-5 and abs(noise_std - 0.6273) < 5e-5
 assert abs(at(process.alpha, 0.5) ** 2 + at(process.sigma, 0.5) ** 2 - 1) < 1e-15
 assert list(agreeing.values()) == [len(formulas), 0, 0], "units of the formulas, and of mistakes"
 assert np.all(abs(per_step - 2) < 0.1) and np.all(abs(gap / (beta**2 / 8) - 1) < 0.15), "O(β²) a step"
+assert np.all(abs(per_rung - 2) < 0.1), "the ladder of NCSN is VE up to the second order of a step"
 assert np.all(abs(refinement + 1) < 0.05), "the chain tends to VP as 1/N"
 assert abs(table.lam(torch.tensor(999.0)) - 0.5 * np.log(chain[0] / (1 - chain[0]))) < 1e-9, "the published table"
