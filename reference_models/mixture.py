@@ -16,6 +16,7 @@ from .datasets import DIGITS
 from .process import Process
 
 ENTRIES = 2**19  # between the two products at once, which stay in a cache
+LEAST = 64  # rows at once: with fewer the products wait for their large factors
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Mixture:
 
     def denoise(self, x: Tensor, t: Tensor) -> Tensor:
         """D = Σ_k r_k (m_k + αC_k(α²C_k + σ²)⁻¹(x − αm_k)), for x (b, *d) and t () or (b,)."""
-        rows = max(1, ENTRIES // (self.axes.shape[0] * (self.axes.shape[2] + 1)))
+        rows = max(LEAST, ENTRIES // (self.axes.shape[0] * (self.axes.shape[2] + 1)))
         if len(x) > rows:
             parts, times = x.split(rows), t.split(rows) if t.ndim else repeat(t)
             return torch.cat([self.denoise(part, at) for part, at in zip(parts, times, strict=False)])

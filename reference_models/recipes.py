@@ -59,16 +59,18 @@ class Recipe:
 
 
 def _garments(name: str, process: str, parameterisation: Parameterisation, seed: int, **changes: Any) -> Recipe:
-    """The first from scratch, the others in fewer steps from there: at one level of noise all are asked for one v.
+    """The first from scratch, the others in fewer and smaller steps from there: at one level of noise all are asked for one v.
 
-    All compare v, whose error weighs the levels of noise evenly (Salimans & Ho 2022, arXiv:2202.00512, section 4).
+    Labels, which are new, take more. All compare v, whose error weighs the levels of noise evenly (Salimans & Ho 2022,
+    arXiv:2202.00512, section 4).
     """
-    first = name == "fashion-vp"
-    steps, posterior = (26000, 4000) if first else (2000, 1000)
-    start = None if first else "fashion-vp"
+    start = None if name == "fashion-vp" else "fashion-vp"
+    steps, posterior, rate = (26000, 4000, 1.5e-3) if start is None else (1500, 500, 3e-4)
+    if changes.get("labelled"):
+        steps, rate = 2500, 1e-3
     unet = {**FASHION_UNET, "patched": parameterisation.prediction}
     return Recipe(
-        name, process, parameterisation, FASHION, unet, steps, posterior, 64, 1.5e-3, 0.9995, seed, half=True, target="v",
+        name, process, parameterisation, FASHION, unet, steps, posterior, 64, rate, 0.9995, seed, half=True, target="v",
         even=True, start=start, **changes,
     )  # fmt: skip
 
