@@ -150,15 +150,19 @@ def rms(a: Tensor, b: Tensor) -> np.ndarray:
 
 def commit_references(
     name: str, model: NetworkModel, progress: Progress, n: int = 512, count: int = 32
-) -> tuple[Reference, Reference]:
-    """Compute the committed references of a shipped network (float64) and write them, rounded to float32, with its digest."""
-    s, likelihood = compute_solution(model, n, 0, progress), compute_log_p(model, count, 0, progress)
-    np.savez_compressed(
-        committed(name), digest=np.array(model.digest),
-        solution=s.solution.astype(np.float32), solution_uncertainty=s.uncertainty,
-        log_p=likelihood.solution, log_p_uncertainty=likelihood.uncertainty,
-    )  # fmt: skip
-    return s, likelihood
+) -> dict[str, Reference]:
+    """Compute the committed references of a shipped network (float64) and write them, rounded to float32, with its digest.
+
+    They are n `solution`s and the `log_p` of `count` images, none of which leaves the likelihood out.
+    """
+    made = {"solution": compute_solution(model, n, 0, progress)}
+    arrays = {"solution": made["solution"].solution.astype(np.float32)}
+    if count:
+        made["log_p"] = compute_log_p(model, count, 0, progress)
+        arrays["log_p"] = made["log_p"].solution
+    arrays |= {f"{what}_uncertainty": reference.uncertainty for what, reference in made.items()}
+    np.savez_compressed(committed(name), digest=np.array(model.digest), **arrays)
+    return made
 
 
 def committed(address: str) -> Path:

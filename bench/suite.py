@@ -100,11 +100,15 @@ class Suite(Strict):
         return found
 
     def on(self, address: str) -> tuple[set[str], list[int]]:
-        """What of the suite runs on one of its models: ids of solvers, and budgets where not all do."""
+        """What of the suite runs on one of its models: ids of solvers, and budgets where not all do.
+
+        The field's practices run on all.
+        """
         ids = {entry.resolved().id for entry in self.solvers}
         model = next(entry for entry in self.models if entry.address == address)
         if model.solvers_of is not None:
-            ids &= {entry.resolved().id for entry in load_suite(model.solvers_of).solvers}
+            few = {entry.resolved().id for entry in load_suite(model.solvers_of).solvers}
+            ids = {name for name in ids if name in few or is_peer(name)}
         return ids, model.budgets
 
     def select(
