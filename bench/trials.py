@@ -36,7 +36,7 @@ models = ["exact:gmm"]
 images = 8
 [timing]
 models = ["exact:gmm"]
-batch = 4
+batches = [4]
 rounds = 2
 """
 COMMAND = [sys.executable, "-c", "from scorebench.cli import main; main()"]

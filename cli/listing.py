@@ -1,12 +1,20 @@
-"""The rows of `scorebench solvers`, kept between calls: the list is complete only with every method and torch imported."""
+"""The rows of `scorebench solvers`, kept between calls: the list is complete only with every method and torch imported.
+
+And what `scorebench suites NAME` says of a suite.
+"""
 
 import hashlib
 import json
 import os
+from collections import Counter
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .shared import load_solvers
+
+if TYPE_CHECKING:
+    from scorebench.bench.suite import Suite
 
 SOURCES = Path(__file__).parent.parent / "solvers"
 Rows = list[list[str]]
@@ -69,3 +77,21 @@ def write_cache(cache: Path, rows: Rows) -> None:
         part.replace(cache)
     except OSError:
         pass
+
+
+def suite_facts(suite: "Suite") -> dict[str, Any]:
+    """What a suite measures: cells by pass, and what their product is of; its sections as they are set."""
+    from scorebench.bench.cells import plan
+
+    cells = Counter(cell.config["pass"] for cell in plan(suite))
+    entries = {entry.id: [e for e in suite.solvers if e.id == entry.id] for entry in suite.solvers}
+    facts: dict[str, Any] = {
+        "suite": suite.name, "about": suite.about, "cells": [f"{kind} {count}" for kind, count in cells.items()],
+        "models": [f"{model.address} ({model.n} samples)" for model in suite.models], "budgets": suite.budgets,
+        "solvers": [f"{id} × {len(same)}" if len(same) > 1 else id for id, same in entries.items()],
+        "metrics": suite.metrics, "noise seeds": suite.noise_seeds, "seed": suite.seed, "state": suite.dtype,
+        "device": suite.device,
+    }  # fmt: skip
+    facts |= {f"factor {name}": list(levels) for name, levels in suite.factors.items()}
+    sections = {name: getattr(suite, name) for name in ("likelihood", "round_trip", "timing")}
+    return facts | {name: str(section) for name, section in sections.items() if section is not None}

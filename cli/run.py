@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from .listing import solver_rows
+from .listing import solver_rows, suite_facts
 from .shared import DEFAULT_STORE, PluginOption, StoreOption, app, console, load_solvers, print_facts, progress_bar
 
 # ruff: noqa: B006  (typer reads the defaults; nothing mutates them)
@@ -93,15 +93,20 @@ def report(
 
 
 @app.command()
-def suites() -> None:
-    """List the shipped suites."""
+def suites(
+    name: Annotated[str | None, typer.Argument(help="One suite, shipped or a .toml file.")] = None,
+) -> None:
+    """List the shipped suites, or check one and tell all about it."""
     from scorebench.bench.cells import plan
     from scorebench.bench.suite import load_suite, shipped_suites
 
+    if name is not None:
+        print_facts(suite_facts(load_suite(name)))
+        return
     table = Table("suite", "cells", "about")
-    for name in shipped_suites():
-        suite = load_suite(name)
-        table.add_row(name, str(len(plan(suite))), suite.about)
+    for shipped in shipped_suites():
+        suite = load_suite(shipped)
+        table.add_row(shipped, str(len(plan(suite))), suite.about)
     console.print(table)
 
 

@@ -112,10 +112,11 @@ def chart(metric: str, problems: int, found: Sequence[Standing]) -> Figure:
     use_style()
     figure = Figure(figsize=(9, 4.8))
     ax = figure.subplots()
-    figure.subplots_adjust(left=0.09, right=0.74, top=0.9, bottom=0.13)
     factors = np.geomspace(1, WIDEST, 400)
     shares = {s.label: (s.ratios[:, None] <= factors * (1 + 1e-9)).sum(axis=0) / problems for s in found}
     order = sorted(found, key=lambda s: -float(shares[s.label].mean()))
+    room = max(len(s.label) for s in order[:NAMED]) * 0.0088 + 0.055  # for the names on the right
+    figure.subplots_adjust(left=0.09, right=min(0.74, 1 - min(room, 0.4)), top=0.9, bottom=0.13)
     ax.set(xscale="log", xlim=(1, WIDEST), ylim=(0, 1.02), ylabel="share of models and budgets")
     log_ticks(ax, 1, WIDEST)
     for s in order[NAMED:]:

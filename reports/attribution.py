@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from scorebench.bench.attribution import RESIDUAL, Effect, Term, analysis, main_effects
 from scorebench.bench.jackknife import GROUPS
+from scorebench.bench.pairing import LEVEL
 
 from .results import Results
 from .style import COLOURS, FAINT, MARKERS
@@ -114,14 +115,22 @@ def caption(several: list[Crossing]) -> str:
     rest = terms.pop(RESIDUAL)
     largest = [f"{name} {percent(*term.share.interval())}" for name, term in list(terms.items())[:3]]
     mixed = sum(term.share.value for term in terms.values() if len(term.factors) > 1)
-    best = [min((e for e in chosen.effects if e.factor == f), key=lambda e: e.log_ratio.value) for f in chosen.levels]
-    said = [f"{e.factor} {e.level} ({ratio(e)})" for e in best]
+    said = [smallest([e for e in chosen.effects if e.factor == f]) for f in chosen.levels]
     return (
         f"At {count(chosen.budget)} calls most of the variance of log errors within samples is made by {names(largest)}; "
         f"all interactions together make {100 * mixed:.0f} %, and {100 * rest.share.value:.0f} % is how differently samples "
         f"take the same choice. Averaged over the other choices the smallest errors have {names(said)}, as ratios to the "
         "geometric mean over the levels. Shares are unbiased, so that one without effect may lie below 0."
     )
+
+
+def smallest(levels: list[Effect]) -> str:
+    """The level of one factor with the smallest errors, and those that tie with it, corrected for their number."""
+    best, *others = sorted(levels, key=lambda e: e.log_ratio.value)
+    enough = 1 - LEVEL / max(len(others), 1)
+    ties = [e.level for e in others if (e.log_ratio - best.log_ratio).interval(enough)[1] <= 0]
+    tied = f"; {names(ties)} {'tie' if len(ties) > 1 else 'ties'} with it" if ties else ""
+    return f"{best.factor} {best.level} ({ratio(best)}{tied})"
 
 
 def ratio(effect: Effect) -> str:

@@ -72,15 +72,15 @@ def all_pictures(results: Results, calls: Sequence[Verdict], times: Sequence[Ver
 
 
 def forgiveness(results: Results) -> Iterator[Picture]:
-    """Quality against the error of the score, where a store has models with several."""
-    for model, measure, budget, rows in robustness.curves(results):
+    """Distances against the error of the score, where a store has models with several."""
+    for study in robustness.studies(results):
         yield Picture(
-            model,
-            f"robustness-{slug(measure)}-{slug(model)}.png",
-            f"{model}: who forgives a wrong score",
-            robustness.caption(rows, budget),
-            robustness.alt(model, rows),
-            robustness.chart(model, measure, budget, rows),
+            study.model,
+            f"robustness-{slug(study.measure)}-{slug(study.model)}.png",
+            f"{study.model}: who forgives a wrong score",
+            robustness.caption(study),
+            robustness.alt(study),
+            robustness.chart(study),
         )
 
 

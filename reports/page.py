@@ -10,7 +10,19 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from . import across, attribution, certified, chooser, explore, history, likelihood, literature, tables, timings
+from . import (
+    across,
+    attribution,
+    certified,
+    chooser,
+    explore,
+    history,
+    likelihood,
+    literature,
+    robustness,
+    tables,
+    timings,
+)
 from .captions import suspicion
 from .chooser import heading
 from .drawing import Drawn
@@ -174,6 +186,7 @@ def across_models(report: Report, metric: str) -> dict[str, Any]:
 def more_tables(results: Results) -> Iterator[tuple[str, str, list[str], list[list[str]]]]:
     """(model, title, headings, rows) of what only some suites ask for."""
     yield from attribution.tables(results)
+    yield from robustness.tables(results)
     yield from likelihood.tables(results)
 
 

@@ -147,6 +147,7 @@ def test_lists(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[st
         (["solvers", "DPMSolverMultistepScheduler"], "arXiv:2211.01095"),
         (["models"], "digits-ve"),
         (["suites"], "quick"),
+        (["suites", "attribution"], "digits-vp (256 samples)"),
         (["doctor"], "torch-fidelity"),
     ):
         assert scorebench(monkeypatch, *arguments) == 0

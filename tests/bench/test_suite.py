@@ -6,6 +6,7 @@ import pytest
 
 from scorebench.bench.cells import plan
 from scorebench.bench.suite import Suite, load_suite, shipped_suites
+from scorebench.bench.trials import SUITE as OF_TRIALS
 from scorebench.reference_models.errors import UsageError
 from scorebench.solvers.registry import SOLVERS
 
@@ -45,6 +46,11 @@ def test_only_the_quick_suites_have_fewer_than_five_noise_seeds() -> None:
 
 def test_the_standard_suite_leaves_no_solver_out() -> None:
     assert {entry.resolved().id for entry in load_suite("standard").solvers} == set(SOLVERS)
+
+
+def test_the_suite_of_trials_has_every_kind_of_cell(write) -> None:  # type: ignore[no-untyped-def]
+    kinds = {(c.config["pass"], c.config["kind"]) for c in plan(load_suite(write(OF_TRIALS)))}
+    assert kinds == {("sample", "ode"), ("sample", "sde"), ("likelihood", "ode"), ("time", "ode"), ("time", "sde")}
 
 
 def test_aliases_are_resolved_and_budgets_counted(write) -> None:  # type: ignore[no-untyped-def]

@@ -39,20 +39,60 @@ def test_wins_ties_failures_and_factors_are_counted_over_models_and_budgets(buil
     assert "exp-ab2 is best or ties with the best in 3" in across.caption(problems, found)
 
 
-def test_curves_need_three_sizes_of_error_on_one_model(build, errors):
-    made = build()
-    for size in ("", "?score_error=0.1", "?score_error=0.3", "?score_bias=0.1"):
-        worse = 1 + 9 * float(size[-3:]) if "error" in size else 1.0
-        made.errors(f"exact:gmm{size}", "ddim", 10, errors * worse)
-        made.errors(f"exact:gmm{size}", "heun", 10, errors * 2)
-    results = load(made.finish())
-    ((model, measure, budget, rows),) = robustness.curves(results)
-    assert (model, measure, budget) == ("exact:gmm", "error_median", 10.0)
-    assert sorted(rows["wrong"].unique()) == [0.0, 0.1, 0.3] and len(rows) == 6
-    said = robustness.caption(rows, budget)
-    assert (
-        "ddim is nearest with an exact score, and heun with an error of 0.3" in said and "most, 3.70, with ddim" in said
-    )
+SCATTER = np.sin(np.arange(20.0))  # of the replicates: common to all, so that differences have next to no interval
+
+
+def distances(made, sizes=("", "?score_error=0.1", "?score_error=0.3", "?score_bias=0.1"), own=0.0):
+    """ddim with the error costs 10 of its size, with noise 2 and half a unit more from the start; heun is farther by 1."""
+    for address in sizes:
+        size = float(address[-3:] or 0)
+        for number, (solver, eta, value) in enumerate(
+            (("ddim", 0.0, 1 + 10 * size), ("ddim", 1.0, 1.5 + 2 * size), ("heun", 0.0, 2 + 10 * size))
+        ):
+            without = value + 0.01 * SCATTER + own * np.cos(np.arange(20.0) * (number + 1))
+            change = {"options": {"eta": eta} if eta else {}, "kind": "sde" if eta else "ode", "eta": eta}
+            made.fid(f"exact:gmm{address}", solver, 10, value, 0.2, 0.1, without=without, **change)
+    return list(robustness.studies(load(made.finish())))
+
+
+def test_the_error_of_the_score_is_told_apart_from_the_solver(build):
+    (study,) = distances(build())
+    assert (study.model, study.measure, study.budget, study.most) == ("exact:gmm", "fid[digits-cnn]", 10.0, 0.3)
+    assert list(study.named) == ["exact score", "error 0.1", "error 0.3", "bias 0.1"]
+    added = {label: one.interval() for label, one in study.added(study.errors[0.3]).items()}
+    assert {label: pytest.approx(value) for label, (value, _, _) in added.items()} == {
+        "ddim": 3.0, "ddim (eta=1)": 0.6, "heun": 3.0
+    }  # fmt: skip
+    assert all(high - low < 1e-12 for _, low, high in added.values())
+    _, headings, rows = robustness.table(study)
+    lines = {row[0]: dict(zip(headings, row, strict=True)) for row in rows}
+    assert lines["ddim"]["exact score"].startswith("* 1.00") and lines["ddim"]["error 0.3"].startswith("4.00")
+    (ax,) = robustness.chart(study).axes
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == list(study.named) == headings[1:-1]
+    assert [row[0] for row in rows] == ["ddim (eta=1)", "ddim", "heun"] and lines["heun"]["added by error 0.3"][
+        :4
+    ] == "3.00"
+
+
+@pytest.mark.parametrize(("own", "verdicts"), [(0.0, [-1, 1]), (3.0, [0, 0])])
+def test_noise_pays_where_the_difference_says_so(build, own, verdicts):
+    (study,) = distances(build(), own=own)
+    assert [robustness.noise(study.errors[size]).verdict for size in (0.0, 0.3)] == verdicts
+    said = robustness.caption(study)
+    if own:
+        assert "Noise makes no sure difference with exact score, error 0.1, error 0.3 and bias 0.1." in said
+    else:
+        assert "an error of 0.3 of the score's size ddim (eta=1) is nearest, 2.10 [1.90, 2.30]." in said
+        assert "Noise pays with error 0.1, error 0.3 and bias 0.1, costs with exact score." in said
+        assert (
+            "With error 0.3 the best with noise, ddim (eta=1), is nearer than the best without, ddim, by 1.90" in said
+        )
+        assert "To ddim error 0.3 adds η = 0: 3.00 [3.00, 3.00] and η = 1: 0.600 [0.600, 0.600]" in said
+        assert "To ddim bias 0.1 adds η = 0: 1.00 [1.00, 1.00]" in said and said.count("less by") == 2
+
+
+def test_two_sizes_of_the_error_are_too_few_to_tell(build):
+    assert distances(build(), ("", "?score_error=0.3", "?score_bias=0.1")) == []
 
 
 def test_certificates_of_the_solvers_in_a_store_are_told(build, errors):

@@ -63,6 +63,7 @@ def test_the_report_has_the_table_the_chart_and_a_sentence(build) -> None:  # ty
         assert "Which choice makes the error: shares of the variance of log errors within 60 samples" in told
         assert "At 12 calls most of the variance of log errors within samples is made by order 9" in told
         assert "order 2 (× 0.3" in told and "end own (× 0.779 [0.779, 0.779])" in told
+        assert "grid karras (× 1.00 [1.00, 1.00]; logsnr ties with it)" in told
 
 
 def test_errors_to_another_truth_do_not_compete(build) -> None:  # type: ignore[no-untyped-def]
