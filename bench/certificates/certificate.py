@@ -171,8 +171,8 @@ def equals(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Ver
     found = likeness.likenesses(info, options)
     same = [one for one in found if one.same]
     text = ", ".join(one.text() for one in same) or f"none; nearest {found[0].text()}"
-    home = likeness.home_of(info.id)
-    yield Verdict("equals", "", text if home == "vp" else f"{text}; on {home}", None, found[0].difference)
+    where = likeness.place_of(info.id).where().lstrip(", ")
+    yield Verdict("equals", "", f"{text}; {where}" if where else text, None, found[0].difference)
 
 
 def peers(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:

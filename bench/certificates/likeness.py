@@ -27,6 +27,11 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 
 
+PLACES: dict[str, dict[str, Any]] = {
+    "FlowMatch": {"process": "flow"}, "ScoreSdeVe": {"process": "ve", "alone": True}, "dpm_fast": {"grid": "logsnr"},
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Likeness:
     """The nearest registered method, its options, and the relative distance of the two ends."""
@@ -73,7 +78,9 @@ class Identity:
         """The options, and what differs from the usual place, in words that end the name of a check."""
         chosen = "".join(f" {key}={value}" for key, value in self.options.items())
         process = "" if self.process == "vp" else f" on {self.process}"
-        return f"{chosen and ' with' + chosen}{process}{', exact start' if self.exact_start else ''}"
+        grid = "" if self.grid == "karras" else f", {self.grid}"
+        how = (", exact start" if self.exact_start else "") + (", sample by sample" if self.alone else "")
+        return f"{chosen and ' with' + chosen}{process}{grid}{how}"
 
 
 class Sequenced(Noise):
@@ -117,9 +124,9 @@ def end_of(info: SolverInfo, options: dict[str, Any], at: Identity | None = None
     return x
 
 
-def home_of(id: str) -> str:
-    """The process that a sampler is written for, where it is for one alone: elsewhere it is like no method of ours."""
-    return "flow" if "FlowMatch" in id else "ve" if "ScoreSdeVe" in id else "vp"
+def place_of(id: str) -> Identity:
+    """Where a sampler is compared with the registered methods: some are for one process or grid, or couple their batch."""
+    return Identity(id, id, {}, **next((place for word, place in PLACES.items() if word in id), {}))
 
 
 def _frozen(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
@@ -127,25 +134,27 @@ def _frozen(options: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
 
 
 @cache
-def _kept_end(id: str, options: tuple[tuple[str, Any], ...], process: str) -> Tensor:
+def _kept_end(id: str, options: tuple[tuple[str, Any], ...], process: str, grid: str) -> Tensor:
     """`end_of` a registered method: every sampler is compared with it."""
     try:
-        return end_of(SOLVERS[id], dict(options), Identity(id, id, {}, process))
+        return end_of(SOLVERS[id], dict(options), Identity(id, id, {}, process, grid))
     except Exception:  # a method that breaks is like none
         return torch.full((1,), torch.nan)
 
 
 def likenesses(info: SolverInfo, options: dict[str, Any] | None = None) -> list[Likeness]:
     """The registered methods, itself left out, the nearest to this one first."""
-    process = home_of(info.id)
-    end = end_of(info, options or {}, Identity(info.id, info.id, {}, process))
+    place = place_of(info.id)
+    end = end_of(info, options or {}, place, refined=True)
     stochastic = info.stochastic(options or {})
     found = []
     for other in SOLVERS.values():
         for variant in ({}, *VARIANTS.get(other.id, [])):
             if other.id == info.id or other.adaptive or other.stochastic(variant) != stochastic:
                 continue
-            difference = float((_kept_end(other.id, _frozen(variant), process) - end).norm() / end.norm())
+            difference = float(
+                (_kept_end(other.id, _frozen(variant), place.process, place.grid) - end).norm() / end.norm()
+            )
             if difference == difference:
                 found.append(Likeness(other.id, variant, difference))
     return sorted(found, key=lambda one: one.difference)

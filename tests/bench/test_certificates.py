@@ -1,6 +1,7 @@
 """Certificates: what holds passes, planted bugs and wrong claims fail, and released samplers are told for what they are."""
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from scorebench.bench.certificates import batch, checks, mutants
-from scorebench.bench.certificates.certificate import certify, certify_foreign, peers, stochastic
+from scorebench.bench.certificates.certificate import certify, certify_foreign, equals, peers, stochastic
 from scorebench.bench.certificates.foreign import foreign
 from scorebench.bench.certificates.likeness import ROUND_OFF, SAME, Identity, difference, end_of, identities
 from scorebench.bench.certificates.orders import errors, observe
@@ -139,6 +140,18 @@ def test_churn_of_k_diffusion_is_told_for_what_it_is() -> None:
         foreign("k-diffusion:heun?s_chum=40")
     found = {verdict.check: verdict for verdict in certify_foreign("k-diffusion:heun?s_churn=40").verdicts}
     assert found["equals"].measured.startswith("edm-heun (") and not any("order" in check for check in found)
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("diffusers:FlowMatchHeunDiscreteScheduler", r"^heun-t \(\S+\); on flow$"),
+        ("diffusers:ScoreSdeVeScheduler?snr=0.16", r"^pc \(\S+\); on ve, sample by sample$"),
+    ],
+)
+def test_samplers_of_one_process_are_compared_there(address: str, told: str) -> None:
+    (verdict,) = equals(foreign(address), {}, 0)
+    assert re.search(told, verdict.measured), verdict.measured
 
 
 def test_a_scheduler_as_a_pipeline_stores_it(tmp_path: Path) -> None:
