@@ -22,7 +22,7 @@ PROCESSES = ("vp", "subvp", "ve", "edm")
 TOLERANCE = 0.2
 FLOOR = 1e-7  # of errors of samplers that step in float32
 OPTIONAL = {"k-diffusion": "k_diffusion", "torchsde": "torchsde"}  # libraries that need not be installed
-UNHELPED = ("Singlestep", "PNDM")  # schedulers that no exact past can be put into
+UNHELPED = ("Singlestep", ":PNDM")  # schedulers that no exact past can be put into
 PAPER = "order its paper claims"
 Check = Callable[[SolverInfo, dict[str, Any], int], Iterator[Verdict]]
 
