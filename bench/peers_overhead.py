@@ -22,7 +22,8 @@ from scorebench.solvers.drive import solve
 from scorebench.solvers.grids import make_grid
 from scorebench.solvers.registry import find
 
-from .certificates.foreign import on_nodes, sampling
+from .certificates.foreign import on_nodes
+from .certificates.foreign_functions import sampling
 from .peer_timing import Row, figure, over, rounds
 from .timing import RecordedNoise
 

@@ -117,10 +117,9 @@ def solvers(
     """List the solvers, or tell all about one."""
     if id is not None:
         load_solvers(plugin)
-        from scorebench.solvers.aliases import describe
-        from scorebench.solvers.registry import find
+        from scorebench.solvers.aliases import told_of
 
-        print_facts(describe(find(id)))
+        print_facts(told_of(id))
         return
     table = Table("solver", "kind", "order", "self-started", "cost", "grid", "published")
     for row in solver_rows(plugin):

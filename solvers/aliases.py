@@ -47,7 +47,7 @@ class Resolved(NamedTuple):
 
 def resolve(name: str) -> Resolved:
     """The solver, grid and options of a name in any dialect; UsageError with the nearest names otherwise."""
-    head, _, query = name.removeprefix("diffusers:").partition("?")
+    head, _, query = name.removeprefix("diffusers:").removeprefix("k-diffusion:").partition("?")
     flags = dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True))  # the ++ of dpmsolver++ is no space
     if normal(head) in CLASSES:
         return _scheduler(CLASSES[normal(head)], flags)
@@ -120,6 +120,13 @@ def describe(info: SolverInfo) -> dict[str, str | list[str]]:
         "published": ", ".join(filter(None, (reference.authors, reference.title, reference.link, reference.where))),
     }
     return told
+
+
+def told_of(name: str) -> dict[str, str | list[str]]:
+    """What a name in any dialect stands for, with the grid and the options that it says, and all about that method."""
+    info, grid, options = resolve(name)
+    said = [*([f"grid {grid}"] if grid else []), *(f"{option}={_text(value)}" for option, value in options.items())]
+    return ({"name": f"{name}: {info.id}, {', '.join(said)}"} if said else {}) | describe(info)
 
 
 def _label(head: str) -> Resolved | None:

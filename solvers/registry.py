@@ -24,19 +24,22 @@ def find(name: str) -> SolverInfo:
 
 
 def load_plugin(path: str) -> None:
-    """Run a Python file whose decorators register solvers; UsageError when it is missing or registers none."""
+    """Run a Python file whose decorators register solvers; UsageError when it is missing, breaks or registers none."""
     file = Path(path)
     if not file.is_file():
         raise UsageError(f"plugin {path!r}: no such file")
     before = set(SOLVERS)
     spec = importlib.util.spec_from_file_location(f"scorebench_plugin_{file.stem}", file)
-    assert spec is not None and spec.loader is not None
+    if spec is None or spec.loader is None:
+        raise UsageError(f"plugin {path!r} is no Python file: its name must end in .py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # so that its functions know where they were defined
     try:
         spec.loader.exec_module(module)
     except ValueError as error:
         raise UsageError(f"plugin {path!r}: {error}") from None
+    except Exception as error:
+        raise UsageError(f"plugin {path!r}: {type(error).__name__}: {' '.join(str(error).split())}") from error
     if set(SOLVERS) == before:
         raise UsageError(f"plugin {path!r} registers no solver; decorate a generator function with @solver(...)")
 

@@ -70,6 +70,30 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())  # nothing was written
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("mine.md", "", "is no Python file: its name must end in .py"),
+        ("mine.py", "def f(:", "SyntaxError: invalid syntax (mine.py, line 1)"),
+        ("mine.py", "import nowhere_at_all", "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+        ("mine.py", "x = 1", "registers no solver"),
+    ],
+)
+def test_a_plugin_that_breaks_is_told_in_one_line(
+    name: str,
+    text: str,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    plugin = tmp_path / name
+    plugin.write_text(text)
+    assert scorebench(monkeypatch, "certify", "--plugin", plugin) == 2
+    told = capsys.readouterr().err
+    assert message in told and told.count("\n") == 1
+
+
 def test_a_store_that_is_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ PROCESSES = ("vp", "subvp", "ve", "edm")
 TOLERANCE = 0.2
 FLOOR = 1e-7  # of errors of samplers that step in float32
 OPTIONAL = {"k-diffusion": "k_diffusion", "torchsde": "torchsde"}  # libraries that need not be installed
+UNHELPED = ("Singlestep", ":PNDM")  # schedulers that no exact past can be put into
 PAPER = "order its paper claims"
 Check = Callable[[SolverInfo, dict[str, Any], int], Iterator[Verdict]]
 
@@ -152,12 +153,11 @@ def kept(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdi
 
 def foreign_orders(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """Orders of another library's sampler; many step in float32, so the grids are coarser."""
-    if info.adaptive:
+    if info.adaptive or info.order is None:
         return
-    what = "order of the drift" if info.stochastic(options) else "order"
+    what, least = ("order of the drift", info.drift) if info.stochastic(options) else ("order", info.order)
     ladder = (9, 18, 36, 72, 144) if "Singlestep" in info.id else (8, 16, 32, 64, 128)
-    least = info.order or 0
-    for grid in GRIDS[1:] if "Singlestep" not in info.id else ():
+    for grid in () if any(word in info.id for word in UNHELPED) else GRIDS[1:]:
         found = observe(info, "vp", grid, True, ladder, floor=FLOOR, seed=seed)
         yield _at_least(f"{what}, exact start, {grid}", least, found)
     started = observe(info, "vp", "karras", False, ladder, floor=FLOOR, seed=seed)
@@ -166,26 +166,26 @@ def foreign_orders(info: SolverInfo, options: dict[str, Any], seed: int) -> Iter
 
 def equals(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """The registered methods that end where this one ends."""
-    if info.adaptive or info.order is None:
+    if info.adaptive:
         return
     found = likeness.likenesses(info, options)
     same = [one for one in found if one.same]
     text = ", ".join(one.text() for one in same) or f"none; nearest {found[0].text()}"
-    yield Verdict("equals", "", text, None, found[0].difference)
+    where = likeness.place_of(info.id).where().lstrip(", ")
+    yield Verdict("equals", "", f"{text}; {where}" if where else text, None, found[0].difference)
 
 
 def peers(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verdict]:
     """The other implementations, released ones among them, that the method must end with."""
     claimed = likeness.identities(info.id)
-    for with_options, other in claimed:
-        if any(other.startswith(f"{name}:") and find_spec(module) is None for name, module in OPTIONAL.items()):
+    for one in claimed:
+        check = f"equals {one.other}{one.where()}"
+        if any(one.other.startswith(f"{name}:") and find_spec(module) is None for name, module in OPTIONAL.items()):
+            yield Verdict(check, "", "not installed", None)
             continue
-        found = likeness.difference(info, {**options, **with_options}, other)
-        chosen = "".join(f" {key}={value}" for key, value in with_options.items())
-        yield Verdict(
-            f"equals {other}{chosen and ' with' + chosen}", "< 1e-05", f"{found:.0e}", found < likeness.SAME, found
-        )
-    if not any(":" in other for _, other in claimed):
+        found, limit = likeness.difference(info, options, one), likeness.SAME if one.released else likeness.ROUND_OFF
+        yield Verdict(check, f"< {limit:.0e}", f"{found:.0e}", found < limit, found)
+    if not any(one.released for one in claimed):
         yield Verdict("released peer", "", "no peer", None)
 
 
@@ -202,9 +202,9 @@ def reads(info: SolverInfo, options: dict[str, Any], seed: int) -> Iterator[Verd
         yield replace(verdict, claimed="", passed=None)
 
 
-def _at_least(check: str, claimed: int, found: Observed) -> Verdict:
+def _at_least(check: str, claimed: int | None, found: Observed) -> Verdict:
     verdict = _order(check, claimed, found)
-    return replace(verdict, passed=found.value >= claimed - TOLERANCE)
+    return verdict if claimed is None else replace(verdict, passed=found.value >= claimed - TOLERANCE)
 
 
 def _order(check: str, claimed: float | None, found: Observed) -> Verdict:

@@ -2,7 +2,7 @@
 
     diffusers:CLASS?flag=value&…        a scheduler class with flags
     diffusers:scheduler_config.json     one as a pipeline stores it
-    k-diffusion:NAME                    a function `sample_NAME`, if that package is installed
+    k-diffusion:NAME?argument=value&…   a function `sample_NAME`, if that package is installed; in foreign_functions.py
     torchsde:euler, scipy:RK45          integrators of the process's own equations, in foreign_integrators.py
 
 A scheduler gets the grid's noise levels σ̂ in place of its own (as its list of σ or its training table), in float64 where it
@@ -10,17 +10,13 @@ lets us, and the exact past in place of its first states, so that orders are tho
 of its own grid, a last step into σ = 0, is left out.
 """
 
-import importlib
-import importlib.util
 import inspect
 import json
 import sys
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import parse_qsl
 
 import numpy as np
 import torch
@@ -31,33 +27,36 @@ from scorebench.reference_models.torchvision_repair import repair
 from scorebench.solvers.facts import Reference, SolverInfo, Step
 from scorebench.solvers.problem import Problem
 
+from .flags import flags_of
+from .foreign_functions import k_diffusion
 from .foreign_integrators import scipy_pair, torchsde_euler
 
-CLAIMED = {  # the order that a class says it has, where no flag says it
+CLAIMED = {  # the classes that can be driven, and the order that each says it has where no flag says it
     **dict.fromkeys(("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "EDMEulerScheduler"), 1),
     **dict.fromkeys(("DDIMScheduler", "DDPMScheduler", "FlowMatchEulerDiscreteScheduler"), 1),
     **dict.fromkeys(("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler"), 2),
     **dict.fromkeys(("KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"), 2),
     **dict.fromkeys(("LMSDiscreteScheduler", "IPNDMScheduler"), 4),
+    **dict.fromkeys(
+        ("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "EDMDPMSolverMultistepScheduler"), 2
+    ),
+    **dict.fromkeys(("DEISMultistepScheduler", "UniPCMultistepScheduler", "SASolverScheduler", "PNDMScheduler"), 2),
+    "ScoreSdeVeScheduler": 1,
 }
-TABLED = ("DDIMScheduler", "DDPMScheduler")
+TABLED = ("DDIMScheduler", "DDPMScheduler", "PNDMScheduler")
 STOCHASTIC = (
     "DDPMScheduler",
     "EulerAncestralDiscreteScheduler",
     "KDPM2AncestralDiscreteScheduler",
     "SASolverScheduler",
+    "ScoreSdeVeScheduler",
 )
-SAMPLERS = {  # of k-diffusion: claimed order, calls a step, stochastic
-    "euler": (1, 1, False), "heun": (2, 2, False), "dpm_2": (2, 2, False), "lms": (4, 1, False), "dpmpp_2m": (2, 1, False),
-    "euler_ancestral": (1, 1, True), "dpm_2_ancestral": (2, 2, True), "dpmpp_2s_ancestral": (2, 2, True),
-    "dpmpp_sde": (2, 2, True), "dpmpp_2m_sde": (2, 1, True), "dpmpp_3m_sde": (3, 1, True),
-}  # fmt: skip
 
 
 def foreign(address: str) -> SolverInfo:
     """The sampler at an address as a method; UsageError where there is none, or it cannot be driven."""
     library, _, name = address.partition(":")
-    makers = {"k-diffusion": _k_diffusion, "torchsde": torchsde_euler, "scipy": scipy_pair}
+    makers = {"k-diffusion": k_diffusion, "torchsde": torchsde_euler, "scipy": scipy_pair}
     if library in makers:
         return makers[library](address, name)
     if library != "diffusers":
@@ -70,22 +69,8 @@ def foreign(address: str) -> SolverInfo:
         flags = {key: value for key, value in flags.items() if not key.startswith("_")}
     else:
         kind, _, query = name.partition("?")
-        flags = {key: flag_value(value) for key, value in parse_qsl(query, keep_blank_values=True)}
+        flags = flags_of(query)
     return _diffusers(address, kind, flags)
-
-
-def flag_value(text: str) -> Any:
-    try:
-        return json.loads(text.lower() if text in ("True", "False") else text)
-    except ValueError:
-        return text
-
-
-def _info(address: str, method: Any, claimed: int, calls: int, stochastic: bool) -> SolverInfo:
-    return SolverInfo(
-        address, method, "sde" if stochastic else "ode", claimed, None, calls, "karras",
-        Reference(address.partition(":")[0], address, ""), (), {}, claimed,
-    )  # fmt: skip
 
 
 def _diffusers(address: str, kind: str, flags: dict[str, Any]) -> SolverInfo:
@@ -95,19 +80,33 @@ def _diffusers(address: str, kind: str, flags: dict[str, Any]) -> SolverInfo:
     known = [name for name in dir(diffusers) if name.endswith("Scheduler")]
     if kind not in known:
         raise unknown(f"scheduler in {address}", kind, known)
+    if kind not in CLAIMED:
+        raise UsageError(
+            f"{address}: no way to drive this class is known; there is one for {', '.join(sorted(CLAIMED))}"
+        )
     made = getattr(diffusers, kind)
     accepted = inspect.signature(made.__init__).parameters
     for flag in flags:
         if flag not in accepted:
             raise unknown(f"flag of {kind}", flag, [name for name in accepted if name != "self"])
+    if isinstance(tau := flags.get("tau_func"), int | float):
+        flags["tau_func"] = lambda _: tau
     stochastic = kind in STOCHASTIC or str(flags.get("algorithm_type", "")).startswith("sde")
     calls = 2 if any(word in kind for word in ("Heun", "KDPM2")) else 1
-    claimed = flags.get("solver_order", flags.get("predictor_order", CLAIMED.get(kind, 2)))
+    if kind == "ScoreSdeVeScheduler":
+        calls += flags.get("correct_steps", 1)
+    drive = DRIVES.get(kind, _scheduled)
+    claimed = flags.get("solver_order", flags.get("predictor_order", CLAIMED[kind]))
 
     def method(problem: Problem, x: Tensor, grid: Tensor) -> Iterator[Step]:
-        return _scheduled(problem, x, grid, made, flags, calls)
+        return drive(problem, x, grid, made, flags, calls)
 
-    return _info(address, method, claimed, calls, stochastic)
+    extra, least = ((1, 2) if flags.get("skip_prk_steps") else (9, 4)) if kind == "PNDMScheduler" else (0, 1)
+    return SolverInfo(
+        address, method, "sde" if stochastic else "ode", claimed, None, calls, "karras",
+        Reference("diffusers", address, ""), (), {}, claimed, drift=None if "Ancestral" in kind else claimed,
+        extra_calls=extra, least_steps=least,
+    )  # fmt: skip
 
 
 def _scheduled(
@@ -123,6 +122,8 @@ def _scheduled(
     position = 0
 
     def noise(*_: Any, **__: Any) -> Tensor:
+        if position + 1 < len(given):
+            return torch.zeros_like(x)
         return problem.increment(float(times[position]), float(times[position + 1]))
 
     with patch.object(sys.modules[made.__module__], "randn_tensor", noise, create=True):
@@ -131,6 +132,7 @@ def _scheduled(
             position = call // calls
             if call % calls == 0 and position < len(given):
                 state = given[position] * scale[position]
+                scheduler.last_sample = None  # or a corrector would move what is given
             state = _call(problem, scheduler, made.__name__, call, state)
             if (call + 1) % calls == 0 and position + 1 >= len(given):
                 yield float(times[position + 1]), state / scale[position + 1]
@@ -243,52 +245,40 @@ def _on_table(made: Any, flags: dict[str, Any], nodes: np.ndarray) -> Any:
     return scheduler
 
 
-def _k_diffusion(address: str, name: str) -> SolverInfo:
-    if name not in SAMPLERS:
-        raise unknown(f"sampler of {address}", name, SAMPLERS)
-    function = getattr(sampling(address), f"sample_{name}")
-    claimed, calls, stochastic = SAMPLERS[name]
-
-    def method(problem: Problem, x: Tensor, grid: Tensor) -> Iterator[Step]:
-        return _sampled(problem, x, grid, function, calls)
-
-    return _info(address, method, claimed, calls, stochastic)
-
-
-def _sampled(problem: Problem, x: Tensor, grid: Tensor, function: Callable[..., Tensor], calls: int) -> Iterator[Step]:
-    """Run a sampling function in y = x/α; its states are those that its callback sees, the exact past put in their place."""
-    p, past = problem.process, problem.start
-    times = torch.cat([torch.tensor([t for t, _ in past], dtype=torch.float64), grid])
-    alpha, sigmas = p.alpha(times), p.sigma_hat(times)
-    given = [state / a for (_, state), a in zip(past, alpha.tolist(), strict=False)] + [x / float(alpha[len(past)])]
-    states: list[Tensor] = []
-    asked = 0
-
-    def model(y: Tensor, sigma: Tensor) -> Tensor:
-        nonlocal asked
-        position, first = divmod(asked, calls)
-        asked += 1
-        if first == 0 and position < len(given):
-            y.copy_(given[position])
-        t = float(p.t_of_sigma_hat(sigma[0].double()))
-        return problem.denoise(p.alpha(torch.tensor(t, dtype=torch.float64)) * y, t)
-
-    options: dict[str, Any] = {"disable": True, "callback": lambda seen: states.append(seen["x"].clone())}
-    if "noise_sampler" in inspect.signature(function).parameters:
-        options["noise_sampler"] = lambda high, low: problem.increment(float(high), float(low))
-    states.append(function(model, given[0].clone(), sigmas, **options))
-    for n in range(len(past) + 1, len(times)):
-        yield float(times[n]), states[n] * float(alpha[n])
+def _pndm(problem: Problem, x: Tensor, grid: Tensor, made: Any, flags: dict[str, Any], calls: int) -> Iterator[Step]:
+    """Drive PNDM, whose start-up calls in the middle of steps: its training times are the grid's and those between."""
+    p, steps = problem.process, len(grid) - 1
+    between = torch.stack([grid[1:], 0.5 * (grid[:-1] + grid[1:])], 1).flip(0).flatten()
+    squared = 1 / (1 + p.sigma_hat(torch.cat([between, grid[:1]])) ** 2)
+    scheduler = made(**{**flags, "num_train_timesteps": 2 * steps, "timestep_spacing": "trailing"})
+    scheduler.set_timesteps(steps)
+    scheduler.final_alpha_cumprod, scheduler.alphas_cumprod = squared[0], squared[1:]
+    scale = _scale("PNDMScheduler", p.sigma_hat(grid)) / p.alpha(grid)
+    state = x * scale[0]
+    for call in range(len(scheduler.timesteps)):
+        state = _call(problem, scheduler, "PNDMScheduler", call, state)
+    yield float(grid[-1]), state / scale[-1]
 
 
-def sampling(address: str) -> Any:
-    """k-diffusion's module of samplers, without the rest of that package and its many dependencies."""
-    spec = importlib.util.find_spec("k_diffusion")
-    if spec is None or not spec.submodule_search_locations:
-        raise UsageError(f"{address}: k-diffusion is not installed; `make peers` installs it")
-    repair()
-    if "k_diffusion" not in sys.modules:
-        package = types.ModuleType("k_diffusion")
-        package.__path__, package.__spec__ = list(spec.submodule_search_locations), spec
-        sys.modules["k_diffusion"] = package
-    return importlib.import_module("k_diffusion.sampling")
+def _score_sde(
+    problem: Problem, x: Tensor, grid: Tensor, made: Any, flags: dict[str, Any], calls: int
+) -> Iterator[Step]:
+    """Drive the predictor and corrector of score_sde in y = x/α, in the order of diffusers' own pipeline."""
+    p, steps = problem.process, len(grid) - 1
+    alpha, sigma = p.alpha(grid), p.sigma_hat(grid)
+    scheduler = made(**flags)
+    scheduler.set_timesteps(steps + 1)
+    scheduler.discrete_sigmas = sigma.flip(0)
+    y = x / alpha[0]
+    for n in range(steps):
+        t, label = float(grid[n]), (steps - n + 0.5) / steps
+        for call in range(1, calls + 1):
+            score = (problem.denoise(alpha[n] * y, t) - y) / sigma[n] ** 2
+            drawn = problem.increment(t, float(grid[n + 1])) if call == calls else problem.independent(calls * n + call)
+            with patch.object(sys.modules[made.__module__], "randn_tensor", return_value=drawn):
+                step = scheduler.step_pred(score, label, y) if call == calls else scheduler.step_correct(score, y)
+            y = step.prev_sample
+        yield float(grid[n + 1]), alpha[n + 1] * y
+
+
+DRIVES = {"PNDMScheduler": _pndm, "ScoreSdeVeScheduler": _score_sde}

@@ -28,7 +28,18 @@ def torchsde_euler(address: str, name: str) -> SolverInfo:
     if importlib.util.find_spec("torchsde") is None:
         raise UsageError(f"{address}: torchsde is not installed; `make peers` installs it")
     return SolverInfo(
-        address, _euler, "sde", 1, None, 2, "time_uniform", Reference("torchsde", address, ""), (), {}, strong=1.0
+        address,
+        _euler,
+        "sde",
+        1,
+        None,
+        2,
+        "time_uniform",
+        Reference("torchsde", address, ""),
+        (),
+        {},
+        strong=1.0,
+        drift=1,
     )
 
 

@@ -1,14 +1,13 @@
 """A DDIM scheduler on the times that it chooses itself: whether it steps from each of them to the next."""
 
 from typing import Any
-from urllib.parse import parse_qsl
 
 import torch
 from torch import Tensor
 
 from scorebench.reference_models.torchvision_repair import repair
 
-from .foreign import flag_value
+from .flags import flags_of
 from .trajectory import mixture
 
 
@@ -20,7 +19,7 @@ def stride_error(address: str, steps: int = 40) -> float:
     repair()
     import diffusers
 
-    flags = {key: flag_value(value) for key, value in parse_qsl(address.partition("?")[2])}
+    flags = flags_of(address.partition("?")[2])
     scheduler: Any = diffusers.DDIMScheduler(**{"clip_sample": False, **flags})
     scheduler.set_timesteps(steps)
     cumulative = scheduler.alphas_cumprod.double()[scheduler.timesteps]

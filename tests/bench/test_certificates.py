@@ -1,6 +1,7 @@
 """Certificates: what holds passes, planted bugs and wrong claims fail, and released samplers are told for what they are."""
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,9 @@ import pytest
 import torch
 
 from scorebench.bench.certificates import batch, checks, mutants
-from scorebench.bench.certificates.certificate import certify, certify_foreign, stochastic
+from scorebench.bench.certificates.certificate import certify, certify_foreign, equals, peers, stochastic
 from scorebench.bench.certificates.foreign import foreign
-from scorebench.bench.certificates.likeness import end_of
+from scorebench.bench.certificates.likeness import ROUND_OFF, SAME, Identity, difference, end_of, identities
 from scorebench.bench.certificates.orders import errors, observe
 from scorebench.bench.certificates.own_times import stride_error
 from scorebench.bench.certificates.trajectory import exact, mixture
@@ -20,6 +21,7 @@ from scorebench.reports.certificate import write_card
 from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.registry import find
 
+IDENTITIES = [one for id in SOLVERS for one in identities(id)]
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside diffusers
 
 
@@ -98,6 +100,60 @@ def test_a_released_scheduler_equals_a_registered_method() -> None:
     assert certify_foreign("diffusers:HeunDiscreteScheduler").passed
 
 
+def needs(address: str) -> None:
+    """Skips a test of a library that is not installed."""
+    try:
+        foreign(address)
+    except UsageError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.filterwarnings("ignore")  # inside the libraries
+@pytest.mark.parametrize("one", IDENTITIES, ids=[f"{one.id} {one.other}{one.where()}" for one in IDENTITIES])
+def test_every_identity_holds(one: Identity) -> None:
+    if one.released:
+        needs(one.other)
+    assert difference(SOLVERS[one.id], {}, one) < (SAME if one.released else ROUND_OFF)
+
+
+def test_no_peer_is_said_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [verdict.measured for verdict in peers(find("stork-4"), {}, 0)] == ["no peer"]
+    monkeypatch.setattr("scorebench.bench.certificates.certificate.find_spec", lambda _: None)
+    (verdict,) = peers(find("dpm-solver-3"), {}, 0)
+    assert verdict.measured == "not installed" and verdict.passed is None and "k-diffusion" in verdict.check
+
+
+def test_flags_as_solvers_prints_them() -> None:
+    """`scorebench solvers` shows `dpmsolver++` and numbers for functions of time."""
+    plain, quoted = (
+        foreign(f"diffusers:DPMSolverMultistepScheduler?algorithm_type=sde-dpmsolver{plus}&lower_order_final=false")
+        for plus in ("++", "%2B%2B")
+    )
+    assert torch.equal(end_of(plain, {}), end_of(quoted, {}))
+    stated = foreign("diffusers:SASolverScheduler?tau_func=1")
+    assert torch.equal(end_of(stated, {}), end_of(foreign("diffusers:SASolverScheduler"), {}))
+
+
+def test_churn_of_k_diffusion_is_told_for_what_it_is() -> None:
+    needs("k-diffusion:heun")
+    with pytest.raises(UsageError, match="did you mean s_churn"):
+        foreign("k-diffusion:heun?s_chum=40")
+    found = {verdict.check: verdict for verdict in certify_foreign("k-diffusion:heun?s_churn=40").verdicts}
+    assert found["equals"].measured.startswith("edm-heun (") and not any("order" in check for check in found)
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("diffusers:FlowMatchHeunDiscreteScheduler", r"^heun-t \(\S+\); on flow$"),
+        ("diffusers:ScoreSdeVeScheduler?snr=0.16", r"^pc \(\S+\); on ve, sample by sample$"),
+    ],
+)
+def test_samplers_of_one_process_are_compared_there(address: str, told: str) -> None:
+    (verdict,) = equals(foreign(address), {}, 0)
+    assert re.search(told, verdict.measured), verdict.measured
+
+
 def test_a_scheduler_as_a_pipeline_stores_it(tmp_path: Path) -> None:
     from scorebench.reference_models.torchvision_repair import repair
 
@@ -115,6 +171,7 @@ def test_a_scheduler_as_a_pipeline_stores_it(tmp_path: Path) -> None:
     [
         ("diffusers:DDIMSchedular", "did you mean DDIMScheduler"),
         ("diffusers:DDIMScheduler?clip=true", "unknown flag of DDIMScheduler 'clip'"),
+        ("diffusers:LCMScheduler", "no way to drive this class is known; there is one for DDIMScheduler, DDPM"),
         ("diffusers:nowhere.json", "no file nowhere.json"),
         ("k-diffusion:dpmpp_2n", "did you mean dpmpp_2m"),
         ("scipy:RK54", "did you mean RK45"),

@@ -15,7 +15,7 @@ from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.model import Model
 from scorebench.reference_models.torchvision_repair import repair
 from scorebench.solvers import peer_names
-from scorebench.solvers.aliases import cost_rule, describe, diffusers_of, names_of, resolve
+from scorebench.solvers.aliases import cost_rule, describe, diffusers_of, names_of, resolve, told_of
 from scorebench.solvers.drive import solve
 from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid, parse_grid
@@ -90,6 +90,7 @@ def test_every_alias_of_a_method_leads_back_to_it(info: Any) -> None:
         ("Euler a", "euler-ancestral", None, {}),
         ("Euler Align Your Steps", "euler", "ays_sd15", {}),
         ("sample_dpmpp_2m_sde_gpu", "sde-dpmpp-2m", None, {}),
+        ("k-diffusion:dpmpp_2m", "dpmpp-2m", None, {}),
         ("uni_pc", "unipc-3", None, {"variant": "bh1"}),
         ("ddim?eta=0.5", "ddim", None, {"eta": 0.5}),
         ("dpmpp-2m?lower_order_final=true", "dpmpp-2m", None, {"lower_order_final": True}),
@@ -221,6 +222,11 @@ def test_a_description_is_words(info: Any) -> None:
     assert all(
         isinstance(v, str) or (isinstance(v, list) and all(isinstance(e, str) for e in v)) for v in told.values()
     )
+
+
+def test_a_name_tells_the_grid_and_options_that_it_says() -> None:
+    assert told_of("UniPC Karras")["name"] == "UniPC Karras: unipc-3, grid karras, variant=bh1"
+    assert told_of("dpmpp_2m") == describe(find("dpmpp-2m"))
 
 
 def test_cost_rules() -> None:
