@@ -55,7 +55,8 @@ def read(folder: Path = FOLDER) -> list[Series]:
     found: dict[tuple[str, str], dict[str, float]] = {}
     for run in sorted(runs, key=lambda run: int(run["date"])):
         for name, result in run["results"].items():
-            values, parameters = result[0] or [], product(*result[1])
+            parameters = list(product(*result[1]))
+            values = result[0] or [None] * len(parameters)  # nothing of one that failed
             for value, chosen in zip(values, parameters, strict=True):
                 if value is not None and isfinite(value) and value > 0:
                     words = ", ".join(part.strip("'") for part in chosen)
