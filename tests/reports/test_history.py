@@ -32,6 +32,14 @@ def test_series_are_of_one_benchmark_and_its_parameters_oldest_first(tmp_path):
     assert history.chart([moved, *still]).axes
 
 
+def test_a_step_of_a_few_per_cent_is_no_news(tmp_path):
+    pytest.importorskip("asv", reason="asv is not installed")
+    for day, value in enumerate([1.0, 1.0, 1.0, 1.0, 1.03, 1.03, 1.03, 1.2], 1):
+        run(tmp_path, day, [value, 2.0])
+    moved = history.read(tmp_path)[0]
+    assert [factor for _, factor in moved.steps()] == [pytest.approx(1.2 / 1.03)]
+
+
 def test_a_benchmark_that_failed_on_a_commit_has_no_value_there(tmp_path):
     for day in (1, 2):
         run(tmp_path, day, [1.0, 2.0])
