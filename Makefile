@@ -55,9 +55,13 @@ baseline: demo ## commit the demo's tables, rows (with REASON="why they change")
 certificates: .venv/.installed ## certify every registered solver, and commit the table
 	$(BIN)/scorebench certify --all --table results/certificates.csv
 
-peers: .venv/.installed ## install k-diffusion's samplers and what they need, and table the conformance of released samplers
-	$(PIP) install -c constraints.txt torchsde torchdiffeq
+# Of what k-diffusion asks for, its samplers need torchsde and torchdiffeq alone.
+.venv/.peers: .venv/.installed
+	$(PIP) install -c constraints.txt -e '.[peers]'
 	$(PIP) install -c constraints.txt --no-deps k-diffusion
+	touch $@
+
+peers: .venv/.peers ## install other libraries' samplers and integrators, and table the conformance of released samplers
 	$(BIN)/scorebench certify --peers --table results/conformance.csv
 
 mutants: .venv/.installed ## plant the listed bugs one by one, and see that certificates catch them
@@ -84,7 +88,7 @@ verdicts: .venv/.installed ## see how often `compare` cries wolf and what it mis
 	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.cli.compare_trials
 	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.cli.choose_trials
 
-timings: .venv/.installed ## time solvers, the update and adaptive integration beside other libraries, and commit the table
+timings: .venv/.peers ## time solvers, the update and adaptive integration beside other libraries, and commit the table
 	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.bench.peer_timing
 
 history: .venv/.installed ## run the asv suites on BASE=COMMIT and HEAD, in turn, from work trees, into results/asv

@@ -24,7 +24,7 @@ from .store import digest_of
 
 State = Literal["ok", "note", "fails"]
 CPU = Path("/sys/devices/system/cpu")
-PEERS = ("k_diffusion", "torchsde", "torchdiffeq")
+PEERS = ("k_diffusion", "torchsde", "torchdiffeq", "torchode")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def peers() -> Finding:
     missing = [name for name in PEERS if find_spec(name) is None]
     if missing:
         found = f"without {', '.join(missing)}"
-        return Finding("peers", found, "note", "`certify --peers`, of their samplers", "make peers")
+        return Finding("peers", found, "note", "`certify --peers` and `make timings`, of what they have", "make peers")
     return Finding("peers", ", ".join(PEERS))
 
 

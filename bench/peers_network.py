@@ -1,7 +1,7 @@
 """End to end on networks: process CPU time of a whole solve outside the network over that inside it, in the same run.
 
-Every fixed-step solver, batch 64, 20 calls: on the shipped `digits-vp`, and on a U-Net of the size of `fashion-vp` with random
-weights, as its time does not depend on them. Noise is drawn beforehand.
+Every fixed-step solver, batch 64, 20 calls: on the shipped `digits-vp` and on `fashion-vp`, of random weights where it is not
+there, as its time does not depend on them. Noise is drawn beforehand.
 """
 
 import time
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from scorebench.reference_models.addresses import load_model
+from scorebench.reference_models.addresses import load_model, shipped
 from scorebench.reference_models.network import NetworkModel, build_unet
+from scorebench.reference_models.parameterisation import Parameterisation
 from scorebench.reference_models.process import VP
 from scorebench.reference_models.recipes import RECIPES
 from scorebench.solvers import registry  # noqa: F401  (so that the list is complete)
@@ -25,7 +26,6 @@ from .peer_timing import Row, figure
 from .timing import RecordedNoise, threads
 
 BATCH, BUDGET = 64, 20
-FASHION = RECIPES["fashion-vp"]
 
 
 class Clocked(nn.Module):
@@ -46,11 +46,16 @@ class Clocked(nn.Module):
 
 def models() -> dict[str, tuple[NetworkModel, Clocked]]:
     """The two models, their networks on the clock."""
-    digits = load_model("digits-vp")
-    assert isinstance(digits, NetworkModel)
-    torch.manual_seed(0)
-    found = {"digits-vp": (digits.network, digits.parameterisation, digits.shape)}
-    found["fashion-vp, random"] = (build_unet(FASHION.architecture), FASHION.parameterisation, FASHION.data.shape)
+    found: dict[str, tuple[nn.Module, Parameterisation, tuple[int, ...]]] = {}
+    for name in ("digits-vp", "fashion-vp"):
+        if name in shipped():
+            model = load_model(name)
+            assert isinstance(model, NetworkModel)
+            found[name] = model.network, model.parameterisation, model.shape
+        else:
+            torch.manual_seed(0)
+            recipe = RECIPES[name]
+            found[f"{name}, random"] = build_unet(recipe.architecture), recipe.parameterisation, recipe.data.shape
     made = {}
     for name, (network, parameterisation, shape) in found.items():
         clocked = Clocked(network)

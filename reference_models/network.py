@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from .errors import UsageError, unknown
 from .parameterisation import Parameterisation, Prediction, broadcast
-from .process import Process, make_process
+from .process import KEPT, Process, make_process
 from .torchvision_repair import repair
 
 WEIGHTS = Path(__file__).with_name("weights")
@@ -116,6 +117,7 @@ class NetworkModel:
         self.parameterisation, self.shape, self.digest, self.data = parameterisation, shape, digest, data
         self.label, self.null, self.guidance = label, null, guidance
         self.trained = process
+        self._weights: dict[tuple[float, float, float], tuple[float, ...]] = {}
 
     @property
     def network(self) -> nn.Module:
@@ -135,7 +137,7 @@ class NetworkModel:
             )
         lowest = max(process.t_min_likelihood, float(process.t_of_sigma_hat(_time(low))))
         other = copy(self)
-        other.process = replace(process, t_min_likelihood=lowest)
+        other.process, other._weights = replace(process, t_min_likelihood=lowest), {}
         other.digest = hashlib.sha256(f"{self.digest} {other.process}".encode()).hexdigest()
         return other
 
@@ -162,17 +164,28 @@ class NetworkModel:
 
         A subclass that changes `denoise` changes this too.
         """
-        at, scale = x, 1.0
+        key, found = (t, a, b), self._weights
+        if key not in found:
+            if len(found) >= KEPT:
+                found.clear()
+            found[key] = self._weights_of(t, a, b)
+        scale, c_in, c_noise, of_x, of_prediction = found[key]
+        at = x if scale == 1.0 else torch.mul(x, scale)
+        prediction = self._predict(at if c_in == 1.0 else torch.mul(at, c_in), filled(c_noise, x))
+        if of_x == 0.0:
+            return prediction if of_prediction == 1.0 else torch.mul(prediction, of_prediction)
+        return torch.add(torch.mul(x, of_x), prediction, alpha=of_prediction)
+
+    def _weights_of(self, t: float, a: float, b: float) -> tuple[float, ...]:
+        """What makes of x a state of training, c_in and c_noise there, and what x and the prediction weigh in a x + b D."""
+        scale = 1.0
         if self.process is not self.trained:
             t, scale = self.process.at(t, self._in_training)
-            at = torch.mul(x, scale)
         c_in, c_noise, kept, moved = self.trained.at(t, self.parameterisation.scalars)
-        time = torch.full(x.shape[:1], c_noise, dtype=x.dtype, device=x.device)
-        prediction = self._predict(at if c_in == 1.0 else torch.mul(at, c_in), time)
         of_x, of_prediction = a + b * kept * scale, b * moved
         if abs(of_x) <= CANCELLED * abs(a):
-            return prediction if abs(of_prediction - 1) <= CANCELLED else torch.mul(prediction, of_prediction)
-        return torch.add(torch.mul(x, of_x), prediction, alpha=of_prediction)
+            of_x, of_prediction = 0.0, 1.0 if abs(of_prediction - 1) <= CANCELLED else of_prediction
+        return scale, c_in, c_noise, of_x, of_prediction
 
     def _in_training(self, process: Process, t: Tensor) -> tuple[Tensor, Tensor]:
         """The time of training at which λ is that of the process at t, and what makes its state of x."""
@@ -193,6 +206,19 @@ class NetworkModel:
     def to(self, dtype: torch.dtype, device: torch.device | str = "cpu") -> "NetworkModel":
         self._lazy.to(dtype, device)
         return self
+
+
+def filled(value: float, x: Tensor) -> Tensor:
+    """The value for each sample of x (b, *d), as x is; on the host kept in inference mode, where no transform wraps it."""
+    if x.device.type == "cpu" and torch.is_inference_mode_enabled():
+        return kept_on_host(value, len(x), x.dtype)
+    return torch.full(x.shape[:1], value, dtype=x.dtype, device=x.device)
+
+
+@lru_cache(maxsize=256)
+def kept_on_host(value: float, size: int, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):  # so that it serves gradients too
+        return torch.full((size,), value, dtype=dtype)
 
 
 def _time(value: float) -> Tensor:

@@ -37,7 +37,7 @@ class Series:
         return self.values[-1] / self.values[0]
 
     def steps(self) -> list[tuple[str, float]]:
-        """The commits at which the value stepped, and by which factor; none without asv, or with few commits."""
+        """The commits at which the value stepped by more than LARGE, and the factor; none without asv, or with few commits."""
         try:
             from asv.step_detect import detect_steps  # type: ignore[import-untyped]
         except ImportError:
@@ -45,7 +45,8 @@ class Series:
         if len(self.values) < FEWEST:
             return []
         parts = detect_steps(list(self.values))
-        return [(self.commits[after[0]], after[2] / before[2]) for before, after in pairwise(parts)]
+        found = [(self.commits[after[0]], after[2] / before[2]) for before, after in pairwise(parts)]
+        return [(commit, factor) for commit, factor in found if not 1 / LARGE <= factor <= LARGE]
 
 
 def read(folder: Path = FOLDER) -> list[Series]:
@@ -55,7 +56,8 @@ def read(folder: Path = FOLDER) -> list[Series]:
     found: dict[tuple[str, str], dict[str, float]] = {}
     for run in sorted(runs, key=lambda run: int(run["date"])):
         for name, result in run["results"].items():
-            values, parameters = result[0] or [], product(*result[1])
+            parameters = list(product(*result[1]))
+            values = result[0] or [None] * len(parameters)  # nothing of one that failed
             for value, chosen in zip(values, parameters, strict=True):
                 if value is not None and isfinite(value) and value > 0:
                     words = ", ".join(part.strip("'") for part in chosen)
@@ -113,6 +115,7 @@ def chart(series: Sequence[Series]) -> Figure:
             ax.plot([commits.index(commit)], [height], "o", ms=13, mfc="none", mec=tint, mew=1.5)
     ax.axhline(1, color=INK, lw=0.8)
     ax.set_xticks(range(len(commits)), commits, rotation=40, ha="right", fontsize=8)
+    ax.set_ylim(bottom=0)  # where there is room for the note
     ax.set_ylabel("value over that of the first commit")
     ax.legend(loc="upper left", bbox_to_anchor=(0, -0.22), frameon=False, fontsize=8)
     note(ax, "lower is better; rings: steps; grey: the others")

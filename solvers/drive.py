@@ -23,13 +23,13 @@ class Solution:
 
     x: Tensor
     count: Count
-    extremes: Tensor
+    extremes: tuple[Tensor, ...]
     path: tuple[tuple[float | Tensor, Tensor], ...] = ()
 
     @cached_property
     def finite(self) -> bool:
         """Whether every state on the way was finite: the one value that is read of the device, when it is asked for."""
-        return bool(torch.isfinite(self.extremes).all())
+        return bool(torch.isfinite(torch.stack(self.extremes)).all())
 
 
 def solve(
@@ -65,4 +65,4 @@ def solve(
     if denoise:
         end = problem.denoise(end, float(grid[-1]))
         extremes += torch.aminmax(end)
-    return Solution(end, problem.count, torch.stack(extremes), tuple(path))
+    return Solution(end, problem.count, tuple(extremes), tuple(path))

@@ -1,7 +1,8 @@
-"""The update in one pass over memory, for large states on the CPU: blocks that stay in a cache.
+"""The update in one pass over memory, for large states on the CPU: each entry is read once and written once.
 
 The operations and their order are those of the eager update, so that the numbers are too, to the last bit. It is compiled
-by numba (the extra `fast`) for each type when it is first needed, in a second; without numba the eager update stands.
+by numba (the extra `fast`) for each type and number of terms when it is first needed, in a second; without numba the eager
+update stands.
 """
 
 import importlib.util
@@ -18,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 16384  # entries
 TERMS = 6  # of one call; more are added by another
 KEPT = 4  # buffers of a solve that wait for their next use
 
@@ -53,10 +53,9 @@ def combine(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
 def run(target: np.ndarray, terms: list[tuple[float, Tensor]]) -> None:
     """On as many threads as torch has; they share nothing but the arrays."""
     arrays = [x.numpy().reshape(-1) for _, x in terms]
-    arrays += [target] * (TERMS - len(terms))  # which are not read
     weights = np.array([c for c, _ in terms], target.dtype)
     number = torch.get_num_threads()
-    share = BLOCK * math.ceil(len(target) / (number * BLOCK))
+    share = math.ceil(len(target) / number)
 
     def part(low: int) -> None:
         cut = slice(low, low + share)
@@ -75,20 +74,22 @@ def pool(number: int) -> ThreadPoolExecutor:
 
 @cache
 def kernel() -> Callable[[np.ndarray, np.ndarray, tuple[np.ndarray, ...]], None]:
-    """The compiled loop (out, weights (k,), arrays (6)); a product and the sum it goes into are rounded once, as torch does."""
+    """The compiled loop (out, weights (k,), k arrays); a product and the sum it goes into are rounded once, as torch does."""
     numba: Any = importlib.import_module("numba")
+    extending: Any = importlib.import_module("numba.extending")
 
-    @numba.njit(nogil=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+    @extending.intrinsic  # type: ignore[untyped-decorator]
+    def fma(_: Any, a: Any, b: Any, c: Any) -> tuple[Any, Callable[..., Any]]:
+        """a b + c, rounded once."""
+        return a(a, b, c), lambda context, builder, signature, values: builder.fma(*values)
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
     def loop(out: np.ndarray, weights: np.ndarray, arrays: tuple[np.ndarray, ...]) -> None:
-        for low in range(0, out.size, BLOCK):
-            high = min(low + BLOCK, out.size)
-            part, x, c = out[low:high], arrays[0][low:high], weights[0]
-            for i in range(part.size):
-                part[i] = c * x[i]
-            for j in range(1, weights.size):
-                x, c = arrays[j][low:high], weights[j]
-                for i in range(part.size):
-                    part[i] += c * x[i]
+        for i in range(out.size):
+            total = weights[0] * arrays[0][i]
+            for j in range(1, len(arrays)):
+                total = fma(weights[j], arrays[j][i], total)
+            out[i] = total
 
     compiled: Callable[[np.ndarray, np.ndarray, tuple[np.ndarray, ...]], None] = loop
     return compiled

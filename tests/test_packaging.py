@@ -48,7 +48,7 @@ def test_torch_is_pinned_and_every_constraint_is_exact() -> None:
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    wanted += project["optional-dependencies"]["ray"]
+    wanted += [*project["optional-dependencies"]["ray"], *project["optional-dependencies"]["peers"]]
     names = {canonical(re.split(r"[^A-Za-z0-9._-]", requirement)[0]) for requirement in wanted} - {"scorebench"}
     pinned = {canonical(line.split("==")[0]) for line in (ROOT / "constraints.txt").read_text().splitlines()}
     assert names - pinned == set()

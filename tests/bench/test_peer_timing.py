@@ -71,6 +71,15 @@ def test_time_inside_a_network_is_told_from_time_outside() -> None:
     assert clocked.seconds > 0
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_network_that_is_not_there_has_random_weights(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers_network, "shipped", lambda: ["digits-vp", "fashion-vp"] if there else ["digits-vp"])
+    monkeypatch.setattr(peers_network, "load_model", lambda name: load_model("digits-vp"))
+    digits, fashion = peers_network.models().items()
+    assert (digits[0], fashion[0]) == ("digits-vp", "fashion-vp" if there else "fashion-vp, random")
+    assert fashion[1][0].shape == ((1, 8, 8) if there else (1, 28, 28))
+
+
 def test_rounds_call_every_contender_as_often() -> None:
     calls = {"one": 0, "two": 0}
 

@@ -26,6 +26,33 @@ def network(address: str) -> NetworkModel:
     return model.to(DOUBLE)
 
 
+class ByTime(torch.nn.Module):
+    def forward(self, x: torch.Tensor, c_noise: torch.Tensor, return_dict: bool) -> tuple[torch.Tensor]:
+        return (c_noise[:, None] * x,)
+
+
+def by_time() -> NetworkModel:
+    return NetworkModel("by time", ByTime(), VP(), Parameterisation("epsilon", conditioning="t"), (3,), "")
+
+
+def test_what_is_kept_of_a_time_serves_gradients_too() -> None:
+    model, x = by_time(), torch.ones(2, 3)
+    with torch.inference_mode():
+        model.mix(x, 0.5, 0.0, 1.0)
+    (slope,) = torch.autograd.grad(model.mix(x.requires_grad_(), 0.5, 0.0, 1.0).sum(), x)
+    alpha, sigma = VP().at(0.5, lambda p, t: (p.alpha(t), p.sigma(t)))
+    torch.testing.assert_close(slope, torch.full((2, 3), (1 - 0.5 * sigma) / alpha))
+
+
+def test_what_is_kept_of_a_time_is_of_one_process() -> None:
+    model, x = by_time(), torch.ones(2, 3)
+    before = model.mix(x, 0.5, 0.0, 1.0)
+    other = model.under(make_process("edm", t_min=0.02))
+    fresh = by_time().under(other.process)
+    torch.testing.assert_close(other.mix(x, 0.5, 0.0, 1.0), fresh.mix(x, 0.5, 0.0, 1.0), rtol=0, atol=0)
+    assert not torch.equal(other.mix(x, 0.5, 0.0, 1.0), before)
+
+
 @pytest.mark.parametrize("process", ["ve", "edm", "flow", "subvp"])
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name.endswith("-vp")])
 def test_another_process_is_a_change_of_variables(name: str, process: str) -> None:

@@ -84,7 +84,7 @@ def test_the_report_has_times_round_trips_and_interpolations(likelihoods: Path) 
     pictures = {name for name in files if name.endswith(".png")}
     model = "digits-vp.png"
     kinds = ("likelihood-nfe", "likelihood-ms", "round-trip-nfe", "interpolation")
-    assert pictures == {f"{kind}-{model}" for kind in kinds} | {"timings.png"}
+    assert pictures == {f"{kind}-{model}" for kind in kinds} | {"timings.png", "history.png"}
     page, text = files["report.html"].decode(), files["report.md"].decode()
     for told in (page, text):
         assert "Who reaches which likelihood error, by calls" in told and "by ms (batch of 16" in told

@@ -28,6 +28,7 @@ FIGURES = [
     "strip-digits-vp.png",
     "profiles-error-median.png",
     "timings.png",
+    "history.png",
 ]
 
 
@@ -175,7 +176,9 @@ def test_figures_to_print_are_vectors_and_of_three_hundred_dots_an_inch(build, t
         for path in write_report(made.finish(), tmp_path / "out", printed=True)
         if path.parent.name == "print"
     }
-    assert set(written) == {f"{name}.{kind}" for name in ("error-nfe-m", "timings") for kind in ("svg", "png")}
+    assert set(written) == {
+        f"{name}.{kind}" for name in ("error-nfe-m", "timings", "history") for kind in ("svg", "png")
+    }
     assert b"<svg" in written["error-nfe-m.svg"].read_bytes()[:600]
     with Image.open(written["error-nfe-m.png"]) as image:
         assert image.size == (2700, 1620)
@@ -199,7 +202,7 @@ def test_missing_pieces_leave_a_report(build, tmp_path):
     made.keys.append("0" * 24)
     out = tmp_path / "out"
     written = {path.name for path in write_report(made.finish(), out)}
-    assert {name for name in written if name.endswith(".png")} == {"error-nfe-alone.png", "timings.png"}
+    assert {name for name in written if name.endswith(".png")} == {"error-nfe-alone.png", "timings.png", "history.png"}
     page = (out / "report.html").read_text()
     assert "No cell finished" in page and "1 cell of the suite is not in the store" in page
     assert "nothing else competes there" in page
