@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -156,7 +157,7 @@ def commit_references(
     They are n `solution`s and the `log_p` of `count` images, none of which leaves the likelihood out.
     """
     made = {"solution": compute_solution(model, n, 0, progress)}
-    arrays = {"solution": made["solution"].solution.astype(np.float32)}
+    arrays: dict[str, Any] = {"solution": made["solution"].solution.astype(np.float32)}
     if count:
         made["log_p"] = compute_log_p(model, count, 0, progress)
         arrays["log_p"] = made["log_p"].solution
