@@ -23,7 +23,7 @@ VENDOR = Path(__file__).with_name("vendor")
 BUNDLE = "plotly-basic-4.1.1.min.js"
 COSTS = {
     "nfe": "network calls per sample (NFE)", "flops": "FLOPs per sample", "ms": "milliseconds a batch",
-    "ratio": "time by its anchor's",
+    "ratio": "time over that of the anchor at its budget",
 }  # fmt: skip
 SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "h": "hexagon",
