@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,6 +170,8 @@ def test_hostile_names_are_shown_and_never_run(browser: Any, build: Any) -> None
     page.locator(".explore").scroll_into_view_if_needed()
     page.locator(".legendtoggle").first.wait_for(state="attached")
     assert HOSTILE in page.locator(".explore .legend").text_content()
+    command = shlex.split(page.locator("footer pre").last.inner_text())
+    assert command[command.index("--model") + 1] == command[command.index("--solver") + 1] == HOSTILE
     assert page.locator("img[src=x]").count() == 0 and wrong == []
     assert page.title().startswith("Diffusion samplers compared")
     page.close()
