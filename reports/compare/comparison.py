@@ -73,7 +73,10 @@ def notes(base: Side, new: Side) -> list[str]:
             said.append(f"{model}: not the same model on both sides, so only its cells and counts are compared")
     places = [set(zip(side.rows["machine"], side.rows["torch_version"], strict=True)) for side in (base, new)]
     if not places[0] & places[1]:
-        said.append("another machine or torch: times are not compared, and golden numbers may differ by 2 %")
+        said.append(
+            "another machine or torch: times are not compared, and golden numbers may differ by 2 %, "
+            "of adaptive methods by the margins of quality"
+        )
     if set(base.rows["seed_block"]) != set(new.rows["seed_block"]):
         said.append("other seeds: no golden numbers, and quality without pairs")
     return said

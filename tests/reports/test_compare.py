@@ -145,6 +145,21 @@ def test_rounding_may_turn_down_a_step_of_an_adaptive_method_and_no_more(tmp_pat
     assert stepped(1.5, nfe_mean=10.1) == {*others, ("golden", "regression", "heun")}
 
 
+def test_on_another_machine_an_adaptive_method_may_take_other_steps_without_taking_more(tmp_path: Path) -> None:
+    """Its distances move by less than their doubt; of fixed steps, and on one machine, that is no rounding."""
+
+    def farther(machine: str, budget: float) -> set[tuple[str, str, str]]:
+        base, new = side(tmp_path), side(tmp_path)
+        new.rows.loc[new.rows["metric"] == "fid", "value"] += 0.024  # of 0.3 ± 0.03
+        sides = [replace(one, rows=one.rows[one.rows["budget"] == 10].assign(budget=budget)) for one in (base, new)]
+        sides[1].rows["machine"] = machine
+        return found(*sides, "golden")
+
+    every = {("golden", "regression", solver) for solver in SOLVERS}
+    assert farther("there", float("nan")) == set()
+    assert farther("there", 10) == farther("here", float("nan")) == every
+
+
 def test_a_comment_is_never_longer_than_github_takes_and_says_what_it_leaves_out(tmp_path: Path) -> None:
     comparison = compare(side(tmp_path), side(tmp_path, scale=1.5))
     assert "<summary>Every finding</summary>" in markdown(comparison)
