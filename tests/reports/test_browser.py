@@ -143,6 +143,21 @@ def test_axes_switch_and_a_click_on_the_legend_hides(shown: tuple[Any, list[str]
     assert wrong == []
 
 
+def test_an_excess_over_the_reference_is_a_quality_to_choose(build: Any) -> None:
+    made = build()
+    for budget, value in ((5, 0.2), (10, -0.01)):
+        rows = [
+            {"metric": metric, "features": "x", "value": value, "low": value - 0.05, "high": value + 0.05, "unit": ""}
+            | {"floor": 0.1, "floor_low": 0.05, "floor_high": 0.15}
+            for metric in ("fid", "excess_fid")
+        ]
+        made.cell("m", "ddim", budget, rows=rows)
+    panels = explore.data(load(made.finish()))["m"]
+    assert [panel["title"] for panel in panels] == ["FID[x]", "excess FID[x]"]
+    assert panels[1]["lines"][0]["value"] == [0.2, -0.01]
+    assert {panel["floor_is"] for panel in panels} == {"real against real data"}
+
+
 def test_the_committed_bundle_is_the_one_whose_digest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Licensed under the MIT license" in explore.bundle()[:200] and "</script" not in explore.bundle()
     for name in (explore.BUNDLE, f"{explore.BUNDLE}.sha256"):
