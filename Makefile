@@ -91,8 +91,10 @@ verdicts: .venv/.installed ## see how often `compare` cries wolf and what it mis
 timings: .venv/.peers ## time solvers, the update and adaptive integration beside other libraries, and commit the table
 	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.bench.peer_timing
 
-history: .venv/.installed ## run the asv suites on BASE=COMMIT and HEAD, in turn, from work trees, into results/asv
+history: .venv/.installed ## run the asv suites on BASE=COMMIT and HEAD, in turn, from work trees, into results/asv and asv's pages
 	$(BIN)/python -m scorebench.bench.history $(BASE)
+	$(BIN)/asv publish --no-pull
+	@echo "open .asv/html/index.html, or the history in a report"
 
 scale: .venv/.installed ## write the report of 20,000 synthetic rows, and say how long it took and how much memory
 	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.reports.scale

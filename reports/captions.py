@@ -44,13 +44,16 @@ def of_time(verdicts: Sequence[Verdict], field: str) -> str:
 
 
 def of_strip(results: Results, model: str, shown: Blocks) -> str:
-    """Nearest to and farthest from the reference at the smallest budget shown."""
+    """Nearest to and farthest from the reference, of who is shown, at the smallest budget shown."""
     start = "All rows start from the same eight latents, and an exact deterministic solver repeats the reference"
+    if shown.others:
+        start = f"The best {len(shown.rows)} of {len(shown.rows) + shown.others} solvers over these budgets. {start}"
     budget = min(shown.budgets)
     found = [rows for name, _, _, rows in results.principal("error_median") if name == model]
-    if not found or (found[0]["budget"] == budget).sum() < 2:
+    found = [rows[(rows["budget"] == budget) & rows["label"].isin(list(shown.rows))] for rows in found]
+    if not found or len(found[0]) < 2:
         return f"{start}."
-    rows = found[0][found[0]["budget"] == budget].sort_values("value")
+    rows = found[0].sort_values("value")
     (near, far), (small, large) = rows["label"].iloc[[0, -1]], rows["value"].iloc[[0, -1]]
     return (
         f"{start}: at {count(budget)} calls {near} comes nearest, with a median error of {number(small)}, "

@@ -185,11 +185,11 @@ def reasons(question: Question, choices: Sequence[Choice]) -> list[str]:
     """Why the first is first, in sentences."""
     best = choices[0]
     ties, losers = ([c for c in choices if c.standing == standing] for standing in ("tie", "worse"))
-    said = [f"{len(choices)} entrants fit {question.text}."]
-    value = with_interval(best.value, best.low, best.high)
-    said.append(
-        f"{best.label} has the {'fewest calls' if question.limit == 'quality' else 'smallest ' + question.by}: {value}."
-    )
+    many, by_quality = len(choices) > 1, question.limit == "quality"
+    verb = ("reach" + "es" * (not many)) if by_quality else ("fit" + "s" * (not many))
+    said = [f"{len(choices)} entrant{'s' * many} {verb} {question.text}."]
+    first = f"fewest calls, {count(best.nfe)}, with" if by_quality else f"smallest {question.by}:"
+    said.append(f"{best.label} has the {first} {with_interval(best.value, best.low, best.high)}.")
     if ties:
         said.append(
             f"{names([c.label for c in ties])} tie{'s' * (len(ties) == 1)} with it: the interval of the paired difference, "

@@ -30,7 +30,7 @@ COST = {"nfe": "nfe_max", "ms": "ms", "quality": "high"}
 
 def heading(measure: str) -> str:
     """A measure as a title."""
-    return HEADINGS.get(measure) or measure.replace("fid[", "FID[")
+    return HEADINGS.get(measure) or measure.replace("excess_fid[", "excess FID[").replace("fid[", "FID[")
 
 
 def data(results: Results) -> Json:

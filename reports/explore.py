@@ -14,16 +14,19 @@ from .chooser import heading
 from .figures import QUALITY
 from .results import TIMED, Results
 from .style import colour, is_peer, marker
-from .verdicts import DISTANCES
+from .verdicts import PAIRED
 from .wording import count, number, with_interval
 
 Json = dict[str, Any]
 Row = dict[Any, Any]
 VENDOR = Path(__file__).with_name("vendor")
 BUNDLE = "plotly-basic-4.1.1.min.js"
+MEASURES = {metric: words for metric, (_, words) in QUALITY.items()} | {
+    "excess_fid": "Fréchet distance, less that of the reference solution, where positive"
+}
 COSTS = {
     "nfe": "network calls per sample (NFE)", "flops": "FLOPs per sample", "ms": "milliseconds a batch",
-    "ratio": "time by its anchor's",
+    "ratio": "time over that of the anchor at its budget",
 }  # fmt: skip
 SYMBOLS = {
     "o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down", "P": "cross", "h": "hexagon",
@@ -42,21 +45,17 @@ def bundle() -> str:
 
 
 def data(results: Results) -> dict[str, list[Json]]:
-    """By model the panels, one a measure; where a distance has a floor one more, what it exceeds it by."""
+    """By model the panels, one a measure."""
     panels: dict[str, list[Json]] = {}
-    for metric, (_, words) in QUALITY.items():
+    for metric, words in MEASURES.items():
         for model, measure, field, rows in results.principal(metric):
             mine = panels.setdefault(model, [])
             rows = with_costs(results, model, metric, rows)
             failed = failures(results, model, field, str(rows["pass"].iloc[0]))
             floor = rows["floor"].dropna()
             edge = float(floor.iloc[0]) if len(floor) else None
-            distance = metric in DISTANCES
-            told = {"floor_is": "real against real data" if distance else "uncertainty of the reference"}
+            told = {"floor_is": "uncertainty of the reference" if metric in PAIRED else "real against real data"}
             mine.append(panel(heading(measure), words, rows, failed, edge) | told)
-            if edge is not None and distance:
-                over = rows.assign(**{name: rows[name] - rows["floor"] for name in ("value", "low", "high")})
-                mine.append(panel(f"{heading(measure)} above its floor", words, over, failed, None))
     return panels
 
 

@@ -114,6 +114,7 @@ def chart(series: Sequence[Series]) -> Figure:
             height = s.values[s.commits.index(commit)] / s.values[0]
             ax.plot([commits.index(commit)], [height], "o", ms=13, mfc="none", mec=tint, mew=1.5)
     ax.axhline(1, color=INK, lw=0.8)
+    ax.margins(y=0.15)  # room for the note
     ax.set_xticks(range(len(commits)), commits, rotation=40, ha="right", fontsize=8)
     ax.set_ylim(bottom=0)  # where there is room for the note
     ax.set_ylabel("value over that of the first commit")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .chooser import heading
 from .results import Results
 from .wording import interval, number
 
@@ -101,7 +102,7 @@ def agreements(results: Results) -> Table:
     for model, measure, ours in rankings(results):
         found = [agreement(ours.get(budget, {}), published().get(budget, {})) for budget in BUDGETS]
         if any(a.pairs for a in found):
-            rows.append([model, measure, *map(told, found)])
+            rows.append([model, heading(measure), *map(told, found)])
     return ["model", "measure", *(f"τ at {budget} calls" for budget in BUDGETS)], rows
 
 
@@ -128,4 +129,5 @@ def beside(results: Results) -> Table:
             place = sorted((values[s], s) for s in solvers if s in values)
             at = f"{place.index((values[name], name)) + 1}: {number(values[name][0])}" if name in values else "–"
             rows[-1].append(at)
-    return ["solver", f"published FID at {SHOWN} calls, median", *(f"{m}, {measure}" for m, measure in ours)], rows
+    columns = [f"{model}, {heading(measure)}" for model, measure in ours]
+    return ["solver", f"published FID at {SHOWN} calls, median", *columns], rows

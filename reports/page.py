@@ -1,6 +1,7 @@
 """The report as one self-contained HTML page: what the template shows, in the order of a reader's asking."""
 
 import base64
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -109,6 +110,7 @@ def html(report: Report) -> str:
         "count": count,
         "slug": slug,
         "link": link,
+        "heading": heading,
         "suspicion": suspicion,
     }
     environment.filters.update(filters)
@@ -143,6 +145,7 @@ def context(report: Report) -> dict[str, Any]:
         "certified": certified.table(results),
         "literature": [table for table in (literature.agreements(results), literature.beside(results)) if table[1]],
         "literature_can": literature.CAN,
+        "again": again(results.frame.iloc[0]),
     }
 
 
@@ -244,6 +247,13 @@ def provenance(results: Results) -> dict[str, str]:
         "State": listed("dtype"),
         "Time in cells": f"{number(hours)} hours" if hours >= 1 else f"{number(60 * hours)} minutes",
     }
+
+
+def again(row: "pd.Series[Any]") -> str:
+    """The command that measures the cell of one row again, with all options that the suite gives its solver."""
+    budget = ["--budget", count(row["budget"])] if pd.notna(row["budget"]) else []
+    words = ["scorebench", "run", row["suite"], "--model", row["model"], "--solver", row["solver"], *budget]
+    return shlex.join(map(str, words))
 
 
 def bibliography(results: Results) -> list[dict[str, Any]]:

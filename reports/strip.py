@@ -1,5 +1,6 @@
-"""The sample strip: the same eight latents for every solver and budget, beside reference and real data."""
+"""The sample strip: the same eight latents for the best solvers at each budget, beside reference and real data."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,18 +10,23 @@ from matplotlib.figure import Figure
 
 from .results import Arrays, Results
 from .style import FAINT, INK, colour
+from .verdicts import competing
 from .wording import count, names
 
 WANTED = (5, 10, 20)
-SHOWN, GAP = 8, 1  # images in a block, white pixels between them
+SHOWN, SOLVERS, GAP = 8, 8, 1  # images in a block, rows between reference and data, white pixels between images
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """What a strip shows: a row per label, a block per budget; images (8, c, h, w), or why there are none."""
+    """What a strip shows: a row per label, a block per budget; images (8, c, h, w), or why there are none.
+
+    So many `others` have images, too, and no row.
+    """
 
     budgets: tuple[float, ...]
     rows: dict[str, tuple[str, list[np.ndarray | str]]]
+    others: int
 
     def grey(self) -> bool:
         entries = [entry for _, row in self.rows.values() for entry in row]
@@ -48,7 +54,18 @@ def blocks(results: Results, model: str) -> Blocks | None:
         shown = [image_or_reason(group, float(budget), pictures) for budget in budgets]
         if any(isinstance(entry, np.ndarray) for entry in shown):
             rows[str(label)] = (str(group["solver"].iloc[0]), shown)
-    return Blocks(tuple(float(b) for b in budgets), rows)
+    best = sorted(rows, key=places(results, model, budgets))[:SOLVERS]
+    return Blocks(tuple(float(b) for b in budgets), {label: rows[label] for label in best}, len(rows) - len(best))
+
+
+def places(results: Results, model: str, budgets: Sequence[float]) -> Callable[[str], int]:
+    """The sum of a label's places at the budgets, by median error, or where no error was measured by FID."""
+    for metric in ("error_median", "fid"):
+        for name, _, _, rows in results.principal(metric):
+            if name == model:
+                ranked = [competing(rows, budget)["label"].tolist() for budget in budgets]
+                return lambda label: sum(r.index(label) if label in r else len(rows) for r in ranked)
+    return lambda label: 0
 
 
 def is_image(samples: np.ndarray) -> bool:

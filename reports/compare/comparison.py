@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import accumulate, groupby
 from math import isnan
 
 from scorebench.reference_models.errors import UsageError, unknown
@@ -14,6 +14,7 @@ from .levels import LEVELS, RULES, Finding
 from .side import CELL, Side
 
 VERDICTS = ("regression", "warning", "improvement", "new")
+COMMENT = 64_000  # characters; GitHub refuses a comment of more than 65,536
 HEADINGS = ("level", "solver", "model", "what", "budget", "base", "new", "why")
 
 
@@ -72,7 +73,10 @@ def notes(base: Side, new: Side) -> list[str]:
             said.append(f"{model}: not the same model on both sides, so only its cells and counts are compared")
     places = [set(zip(side.rows["machine"], side.rows["torch_version"], strict=True)) for side in (base, new)]
     if not places[0] & places[1]:
-        said.append("another machine or torch: times are not compared, and golden numbers may differ by 2 %")
+        said.append(
+            "another machine or torch: times are not compared, and golden numbers may differ by 2 %, "
+            "of adaptive methods by the margins of quality"
+        )
     if set(base.rows["seed_block"]) != set(new.rows["seed_block"]):
         said.append("other seeds: no golden numbers, and quality without pairs")
     return said
@@ -85,9 +89,13 @@ def markdown(comparison: Comparison) -> str:
     for name in VERDICTS[:3]:
         if found := comparison.of(name):
             parts += [f"### {name.capitalize()}s", table(HEADINGS, [line(f, more) for f, more in grouped(found)])]
-    if comparison.findings:
-        every = table(("verdict", *HEADINGS), [[f.verdict, *line(f, 0)] for f in comparison.findings[:1000]])
-        parts.append(f"<details><summary>Every finding</summary>\n\n{every}\n\n</details>")
+    lines = [[f.verdict, *line(f, 0)] for f in comparison.findings]
+    room = COMMENT - len("\n\n".join(parts))
+    shown = sum(length < room for length in accumulate(sum(map(len, told)) + 3 * len(told) + 2 for told in lines))
+    if shown:
+        title = "Every finding" if shown == len(lines) else f"The first {shown} of {len(lines)} findings"
+        every = table(("verdict", *HEADINGS), lines[:shown])
+        parts.append(f"<details><summary>{title}</summary>\n\n{every}\n\n</details>")
     return "\n\n".join(parts) + "\n"
 
 

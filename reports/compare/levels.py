@@ -117,15 +117,17 @@ def golden(base: Side, new: Side) -> Iterator[Finding]:
 def tolerance(both: pd.DataFrame) -> np.ndarray:
     """What rounding explains of a golden number: on one machine, or across machines.
 
-    Where it made an adaptive method take other steps, the margin of its quality.
+    Where it made an adaptive method take other steps, or may have, on another machine, the margin of its quality.
     """
     dtype, one = both["dtype"], _one_place(both)
     relative = np.where(one, dtype.map(SAME), dtype.map(ACROSS))
     slack = dtype.map(SLACK).to_numpy(dtype=float) * np.where(both["pass"] == "likelihood", 10, 1)
     slack = slack + np.where(both["metric"].isin(SHARES), 2.5 / both["n_samples"].clip(lower=1), 0)
     limit = relative.astype(float) * both["value"].abs() + slack
-    stepped = both["budget"].isna() & (both["nfe_mean"] != both["nfe_mean new"])
-    margins = [margin(row, 0.0) if other else 0.0 for row, other in zip(both.to_dict("records"), stepped, strict=True)]
+    stepped = both["budget"].isna() & (~one | (both["nfe_mean"] != both["nfe_mean new"]))
+    errors = ((both["high"] - both["low"]) / 2 / HALF).fillna(0.0)
+    told = zip(both.to_dict("records"), errors, stepped, strict=True)
+    margins = [margin(row, error) if other else 0.0 for row, error, other in told]
     return np.asarray(np.maximum(limit.to_numpy(), margins))
 
 

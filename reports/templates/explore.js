@@ -53,13 +53,13 @@
     const { panels, quality, cost, plot } = box, panel = panels[quality.value];
     const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink").trim();
     const grid = style.getPropertyValue("--line").trim(), narrow = plot.clientWidth < 600;
-    const axis = (title, key) => ({ type: "log", title: { text: plain(title), font: { size: narrow ? 10 : 13 } }, gridcolor: grid,
-      zeroline: false, ...ticks(panel.lines.flatMap((line) => line[key])) });
+    const axis = (title, key, more = []) => ({ type: "log", title: { text: plain(title), font: { size: narrow ? 10 : 13 } }, gridcolor: grid,
+      zeroline: false, ...ticks([...panel.lines.flatMap((line) => line[key]), ...more]) });
     const floor = panel.floor > 0 ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: panel.floor, y1: panel.floor,
       line: { color: ink, width: 1.5, dash: "dash" }, label: { text: panel.floor_is, textposition: "end" } }] : [];
     const layout = {
-      height: narrow ? 820 : 500, margin: { l: 64, r: 10, t: 40, b: 50 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
-      font: { color: ink, family: "system-ui, sans-serif", size: 12 }, xaxis: axis(panel.costs[cost.value], cost.value), yaxis: axis(panel.words, "value"),
+      height: narrow ? 820 : 500, margin: { l: 76, r: 10, t: 40, b: 60 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
+      font: { color: ink, family: "system-ui, sans-serif", size: 12 }, xaxis: axis(panel.costs[cost.value], cost.value), yaxis: axis(panel.words, "value", [panel.floor]),
       legend: narrow ? { orientation: "h", y: -0.22 } : {}, shapes: floor, hoverlabel: { align: "left" }, uirevision: quality.value,
     };
     plot.style.height = layout.height + "px";

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,16 +19,17 @@ from scorebench.reports.page import Report, html
 from scorebench.reports.report import write_report
 from scorebench.reports.results import load
 
-CHROMIUM = shutil.which("chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 HOSTILE = "</script><img src=x onerror=\"document.title='run'\">'`${1}"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = shutil.which("chromium") or started.chromium.executable_path  # the system's, or playwright's own
+        if not Path(chromium).is_file():
+            pytest.skip("no chromium on this machine: `playwright install chromium`")
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -141,6 +143,21 @@ def test_axes_switch_and_a_click_on_the_legend_hides(shown: tuple[Any, list[str]
     assert wrong == []
 
 
+def test_an_excess_over_the_reference_is_a_quality_to_choose(build: Any) -> None:
+    made = build()
+    for budget, value in ((5, 0.2), (10, -0.01)):
+        rows = [
+            {"metric": metric, "features": "x", "value": value, "low": value - 0.05, "high": value + 0.05, "unit": ""}
+            | {"floor": 0.1, "floor_low": 0.05, "floor_high": 0.15}
+            for metric in ("fid", "excess_fid")
+        ]
+        made.cell("m", "ddim", budget, rows=rows)
+    panels = explore.data(load(made.finish()))["m"]
+    assert [panel["title"] for panel in panels] == ["FID[x]", "excess FID[x]"]
+    assert panels[1]["lines"][0]["value"] == [0.2, -0.01]
+    assert {panel["floor_is"] for panel in panels} == {"real against real data"}
+
+
 def test_the_committed_bundle_is_the_one_whose_digest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Licensed under the MIT license" in explore.bundle()[:200] and "</script" not in explore.bundle()
     for name in (explore.BUNDLE, f"{explore.BUNDLE}.sha256"):
@@ -168,6 +185,8 @@ def test_hostile_names_are_shown_and_never_run(browser: Any, build: Any) -> None
     page.locator(".explore").scroll_into_view_if_needed()
     page.locator(".legendtoggle").first.wait_for(state="attached")
     assert HOSTILE in page.locator(".explore .legend").text_content()
+    command = shlex.split(page.locator("footer pre").last.inner_text())
+    assert command[command.index("--model") + 1] == command[command.index("--solver") + 1] == HOSTILE
     assert page.locator("img[src=x]").count() == 0 and wrong == []
     assert page.title().startswith("Diffusion samplers compared")
     page.close()

@@ -17,6 +17,7 @@ from scorebench.cli import main
 from scorebench.reference_models.errors import UsageError
 from scorebench.reports.choose import Answer, Question, choose
 from scorebench.reports.results import load
+from scorebench.reports.wording import count, with_interval
 from scorebench.solvers.aliases import diffusers_of
 from scorebench.solvers.facts import SOLVERS
 
@@ -61,6 +62,11 @@ def test_a_quality_is_reached_by_an_interval_and_in_the_fewest_calls(full_store:
     assert all(choice.high <= 0.05 for choice in answer.choices)
     assert [c.nfe for c in answer.choices] == sorted(c.nfe for c in answer.choices)
     assert all(c.nfe == answer.best.nfe for c in answer.ties)
+    value = with_interval(answer.best.value, answer.best.low, answer.best.high)
+    assert answer.why[:2] == [
+        f"{len(answer.choices)} entrants reach error of at most 0.0500.",
+        f"{answer.best.label} has the fewest calls, {count(answer.best.nfe)}, with {value}.",
+    ]
 
 
 def test_milliseconds_rank_what_was_timed(full_store: Path) -> None:

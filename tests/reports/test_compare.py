@@ -1,6 +1,7 @@
 """The comparison of two sets of results: each level finds what it is there for, and is silent otherwise."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,31 @@ def test_rounding_may_turn_down_a_step_of_an_adaptive_method_and_no_more(tmp_pat
     others = {("golden", "regression", solver) for solver in ("ddim", "pc")}  # which took the same steps
     assert stepped(1.005, nfe_mean=10.1) == others
     assert stepped(1.5, nfe_mean=10.1) == {*others, ("golden", "regression", "heun")}
+
+
+def test_on_another_machine_an_adaptive_method_may_take_other_steps_without_taking_more(tmp_path: Path) -> None:
+    """Its distances move by less than their doubt; of fixed steps, and on one machine, that is no rounding."""
+
+    def farther(machine: str, budget: float) -> set[tuple[str, str, str]]:
+        base, new = side(tmp_path), side(tmp_path)
+        new.rows.loc[new.rows["metric"] == "fid", "value"] += 0.024  # of 0.3 ± 0.03
+        sides = [replace(one, rows=one.rows[one.rows["budget"] == 10].assign(budget=budget)) for one in (base, new)]
+        sides[1].rows["machine"] = machine
+        return found(*sides, "golden")
+
+    every = {("golden", "regression", solver) for solver in SOLVERS}
+    assert farther("there", float("nan")) == set()
+    assert farther("there", 10) == farther("here", float("nan")) == every
+
+
+def test_a_comment_is_never_longer_than_github_takes_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    comparison = compare(side(tmp_path), side(tmp_path, scale=1.5))
+    assert "<summary>Every finding</summary>" in markdown(comparison)
+    many = replace(comparison, findings=[f for f in comparison.findings for _ in range(100)])
+    text = markdown(many)
+    assert 60_000 < len(text) < 65_536
+    (shown,) = re.findall(rf"The first (\d+) of {len(many.findings)} findings", text)
+    assert text.count("\n| regression |") == int(shown)
 
 
 def test_what_is_missing_is_a_regression_unless_the_new_side_is_a_part(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scorebench.reports import style
 from scorebench.reports.axes import spread
+from scorebench.reports.captions import of_strip
 from scorebench.reports.figures import all_pictures
 from scorebench.reports.results import load
 from scorebench.reports.strip import blocks
@@ -95,6 +96,21 @@ def test_the_strip_shows_images_or_the_reason_why_not(full_store):
     assert shown.rows["dpm-solver-3"][1][0] == "needs 6 network calls"
     assert isinstance(shown.rows["ddim"][1][0], np.ndarray)
     assert "rk45" not in shown.rows  # no tolerance fits a budget that is shown
+
+
+def test_the_strip_shows_the_eight_solvers_that_rank_best(build):
+    made, images = build(), np.zeros((8, 1, 4, 4), np.float32)
+    for place in range(11):
+        for budget in (5, 10):
+            error = np.full(64, (place + 1) / budget)
+            arrays = {"index": np.arange(64), "error": error, "strip": images}
+            made.errors("digits-vp", f"solver-{10 - place:02}", budget, error, arrays=arrays)
+    results = load(made.finish())
+    shown = blocks(results, "digits-vp")
+    assert shown is not None and list(shown.rows) == [f"solver-{n:02}" for n in range(10, 2, -1)]
+    told = of_strip(results, "digits-vp", shown)
+    assert told.startswith("The best 8 of 11 solvers") and "solver-10 comes nearest" in told
+    assert "solver-03 stays farthest" in told
 
 
 def test_a_label_of_the_users_is_no_formula(build):
