@@ -59,15 +59,15 @@ class Recipe:
 
 
 def _garments(name: str, process: str, parameterisation: Parameterisation, seed: int, **changes: Any) -> Recipe:
-    """The first from scratch, the others in fewer and smaller steps from there: at one level of noise all are asked for one v.
+    """The first from scratch, the others in few small steps from there: at one level of noise all are asked for one v.
 
-    Labels, which are new, take more. All compare v, whose error weighs the levels of noise evenly (Salimans & Ho 2022,
-    arXiv:2202.00512, section 4).
+    Larger steps lose what the first learnt in its last ones. Labels, which are new, take more. All compare v, whose error
+    weighs the levels of noise evenly (Salimans & Ho 2022, arXiv:2202.00512, section 4).
     """
     start = None if name == "fashion-vp" else "fashion-vp"
-    steps, posterior, rate = (26000, 4000, 1.5e-3) if start is None else (1500, 500, 3e-4)
+    steps, posterior, rate = (26000, 4000, 1.5e-3) if start is None else (600, 0, 5e-5)
     if changes.get("labelled"):
-        steps, rate = 2500, 1e-3
+        steps, rate = 2500, 2e-4
     unet = {**FASHION_UNET, "patched": parameterisation.prediction}
     return Recipe(
         name, process, parameterisation, FASHION, unet, steps, posterior, 64, rate, 0.9995, seed, half=True, target="v",

@@ -70,7 +70,9 @@ class Run:
         network = build_unet(self.architecture)
         if self.recipe.start is not None:
             start = load_network(WEIGHTS / self.recipe.start, self.recipe.start).network.state_dict()
-            network.load_state_dict(start, strict=False)  # labels are new
+            new = network.load_state_dict(start, strict=False).missing_keys  # of labels, which say nothing at first
+            for name in new:
+                network.get_parameter(name).detach().zero_()
         return network
 
     @property
