@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,7 @@ def facts_of(model: Model) -> dict[str, str]:
 
 def parameters(model: Model) -> int:
     """How many numbers a model consists of: a network's parameters, or the tensors of an object."""
-    held = vars(model).values()
+    held: Iterable[Any] = [model.network] if isinstance(model, NetworkModel) else vars(model).values()
     networks = [value for value in held if isinstance(value, torch.nn.Module)]
     return sum(value.numel() for value in held if isinstance(value, torch.Tensor)) + sum(
         p.numel() for network in networks for p in network.parameters()

@@ -10,6 +10,7 @@ from torch import Tensor
 from scorebench.bench import facts
 from scorebench.bench.cells import plan
 from scorebench.bench.likelihood_codes import interpolations
+from scorebench.bench.model_card import facts_of
 from scorebench.bench.store import Store
 from scorebench.bench.suite import ModelEntry, RoundTrip, SolverEntry, Suite
 from scorebench.reference_models.addresses import load_model
@@ -56,3 +57,8 @@ def test_rows_go_from_one_image_to_the_other() -> None:
     assert min(distance(middle, first), distance(middle, last)) > 0.2
     with pytest.raises(UsageError, match="no images to interpolate"):
         interpolations(load_model("exact:gmm"), torch.float32)
+
+
+def test_the_size_of_a_model_is_told_whether_it_is_a_network_or_exact() -> None:
+    assert facts_of(load_model("digits-vp"))["parameters"] == "107,273"
+    assert facts_of(load_model("exact:gmm"))["parameters"] == "20"
