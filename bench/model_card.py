@@ -158,6 +158,7 @@ def _text(name: str, folder: Path, quality: Quality) -> str:
     told = recipe.get("posterior", 0)
     start += f", posterior means in place of clean images in the last {told}" if told else ""
     patches = " on 2×2 patches" if unet.get("patched") else ""
+    each = ", as many of each label" if unet.get("num_class_embeds") else ""
     labels = f"; {unet['num_class_embeds'] - 1} labels and one for none" if unet.get("num_class_embeds") else ""
     exact = "" if quality.fid_exact is None else f"; exact samples of `exact:ppca-fashion` {quality.fid_exact:.3f}"
     floor = "" if quality.floor is None else f"; as many training images {quality.floor:.3f}"
@@ -178,7 +179,7 @@ def _text(name: str, folder: Path, quality: Quality) -> str:
 | architecture | diffusers `UNet2DModel`{patches}, channels {unet["block_out_channels"]}, no attention |
 | recipe | AdamW, {recipe["steps"]} steps of {recipe["batch"]}, learning rate {recipe["learning_rate"]} \
 with warm-up and cosine decay, weights averaged with decay {recipe["ema"]}, seed {recipe["seed"]}{start} |
-| FID[{classifier}] of {quality.n} samples | {quality.fid:.3f}{exact}{floor} |
+| FID[{classifier}] of {quality.n} samples{each} | {quality.fid:.3f}{exact}{floor} |
 | train again | `scorebench train {name}` |
 | digest | `{(folder / "digest.txt").read_text().strip()}` |
 | licence | Apache-2.0 (the data: {DATASETS[config["data"]].licence}) |

@@ -1,6 +1,7 @@
 """How good a trained network is: its loss at each noise level on held-out images, and the FID of its samples."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,8 @@ class Quality:
 def measure_quality(model: NetworkModel, n: int = MOST, progress: Callable[[str], None] = lambda _: None) -> Quality:
     """Losses of a float32 network and FID of its samples, beside those of the exact model of the same data.
 
-    There are n samples, or as many as the training images whose features ship, if those are fewer.
+    There are n samples, or as many as the training images whose features ship, if those are fewer; of a network with labels
+    as many of each, which the held-out images have too.
     """
     exact, n = exact_beside(model), min(n, training_features(model))
     x0 = images(model, IMAGES, 0, torch.float32)
@@ -50,7 +52,7 @@ def measure_quality(model: NetworkModel, n: int = MOST, progress: Callable[[str]
     chunks = latents(model, n, 0, torch.float32).split(250)
     for number, x in enumerate(chunks):
         progress(f"{model.name}: part {number + 1} of {len(chunks)} of {n} samples")
-        parts.append(extractor.extract(sample(model, x)))
+        parts.append(extractor.extract(sample(of_turn(model, number), x)))
     floor = floor_features(model, n)
     generator = torch.Generator().manual_seed(0)
     draws = None if exact is None else extractor.extract(exact.samples(n, generator))
@@ -60,6 +62,15 @@ def measure_quality(model: NetworkModel, n: int = MOST, progress: Callable[[str]
         None if floor is None else frechet(floor, real), losses(model, x0),
         {} if exact is None else losses(exact, x0),
     )  # fmt: skip
+
+
+def of_turn(model: NetworkModel, number: int) -> NetworkModel:
+    """The network, where it has labels asked for the one whose turn it is."""
+    if model.null is None:
+        return model
+    asked = copy(model)
+    asked.label = number % model.null
+    return asked
 
 
 def exact_beside(model: Model) -> ExactModel | None:

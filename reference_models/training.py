@@ -83,7 +83,7 @@ class Run:
 
     def _model(self, network: nn.Module) -> NetworkModel:
         r, null = self.recipe, CLASSES if self.recipe.labelled else None
-        process = make_process(r.process)
+        process = make_process(r.process, **r.of_process)
         return NetworkModel(r.name, network, process, r.parameterisation, r.data.shape, "", r.data.name, null, null)
 
     def averaged_model(self) -> NetworkModel:
@@ -241,7 +241,7 @@ def _write(run: Run, folder: Path) -> None:
     recipe, dtype = run.recipe, torch.float16 if run.recipe.half else torch.float32
     config = {
         "name": recipe.name,
-        "process": {"name": recipe.process},
+        "process": {"name": recipe.process, "parameters": recipe.of_process},
         "parameterisation": asdict(recipe.parameterisation),
         "shape": recipe.data.shape,
         "data": recipe.data.name,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from scorebench.bench.model_quality import of_turn
 from scorebench.reference_models import addresses, recipes, training
 from scorebench.reference_models.addresses import load_model
 from scorebench.reference_models.errors import UsageError
@@ -115,6 +116,12 @@ def test_labels_and_guidance(labelled: Path) -> None:
     ):
         with pytest.raises(UsageError, match=message):
             load_network(labelled, "tiny", options)
+
+
+def test_quality_asks_for_every_label_as_often(labelled: Path) -> None:
+    model, plain = load_network(labelled, "tiny"), network("digits-vp")
+    assert [of_turn(model, turn).label for turn in (0, 3, 9, 10)] == [0, 3, 9, 0] and model.label == model.null
+    assert of_turn(plain, 3) is plain
 
 
 def test_half_precision_is_what_ships(labelled: Path) -> None:
