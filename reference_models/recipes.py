@@ -69,6 +69,8 @@ def _garments(name: str, process: str, parameterisation: Parameterisation, seed:
     steps, posterior, rate = (26000, 4000, 1.5e-3) if start is None else (600, 0, 5e-5)
     if changes.get("labelled"):
         steps, rate = 2500, 2e-4
+    if name == "fashion-subvp":  # FID 0.245; with the steps of the others 0.267
+        posterior, rate = 600, 2e-5
     unet = {**FASHION_UNET, "patched": parameterisation.prediction}
     return Recipe(
         name, process, parameterisation, FASHION, unet, steps, posterior, 64, rate, 0.9995, seed, half=True, target="v",
