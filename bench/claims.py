@@ -7,12 +7,14 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 POLL = 0.2  # seconds between two looks at what another process holds
 FACTS = "what reports need"  # the claim of who writes it
+T = TypeVar("T")
 
 
 class Claims:
@@ -43,6 +45,21 @@ class Claims:
             yield
         finally:
             self.free(name)
+
+    def divide(self, work: Mapping[str, Callable[[], T]], waiting: Callable[[], None] = lambda: None) -> list[T]:
+        """What each named piece of work gives, in order; those that another process has in hand come last, when it is done."""
+        done: dict[str, T] = {}
+        for name, give in work.items():
+            if self.take(name):
+                try:
+                    done[name] = give()
+                finally:
+                    self.free(name)
+        for name, give in work.items():
+            if name not in done:
+                with self.hold(name, waiting):
+                    done[name] = give()
+        return [done[name] for name in work]
 
 
 def _place(name: str) -> int:

@@ -1,16 +1,16 @@
 """Two workers against one: `python -m scorebench.bench.cluster_speedup` runs quality cells of `standard` on Ray both ways.
 
-The time is that of the cells, from the first that is done to the last, so that Ray's own start is none of it; both stores must
-hold the same numbers, to the last bit.
+The time is that of the cells and their references, from the first cell's begin to the last one's end, so that Ray's own start is
+none of it; both stores must hold the same numbers, to the last bit.
 """
 
 import argparse
 import tempfile
-import time
+from datetime import datetime
 from pathlib import Path
 
 from .cluster import run_on_ray
-from .runner import DEFAULT, Event
+from .runner import DEFAULT
 from .store import Store
 from .suite import Suite, load_suite
 
@@ -25,17 +25,14 @@ def part(budget: int) -> Suite:
 
 
 def seconds(suite: Suite, root: Path, workers: int) -> float:
-    """From the first cell that is done to the last."""
-    done: list[float] = []
-
-    def tell(event: Event) -> None:
-        if event.done and event.new:
-            done.append(time.monotonic())
-
-    outcome = run_on_ray(suite, Store(root), tell, DEFAULT, f"local:{workers}")
+    """From the first cell's begin to the last one's end, to a second."""
+    store = Store(root)
+    outcome = run_on_ray(suite, store, lambda event: None, DEFAULT, f"local:{workers}")
     if outcome.failed:
         raise SystemExit(f"{outcome.failed} cells failed on {workers} workers")
-    return done[-1] - done[0]
+    origins = [store.cell(key)["provenance"] for key in store.keys("cells")]
+    begins = [datetime.fromisoformat(origin["started"]).timestamp() for origin in origins]
+    return max(begin + origin["seconds"] for begin, origin in zip(begins, origins, strict=True)) - min(begins)
 
 
 def differences(first: Store, second: Store) -> int:

@@ -213,13 +213,20 @@ def _result(cell: Cell, count: Count, arrays: Arrays, batch: int, failure: str) 
 
 
 def solution(cell: Cell, store: Store, say: Say, rows: slice) -> references.Reference:
-    """The reference solution of a block of a cell's samples; of two processes that need it, the second waits."""
-    model, n, first, seed = cell.model, rows.stop - rows.start, rows.start, cell.config["seed"]
-    with store.claims.hold(
-        f"reference {model.name} {n} {seed} {first}", lambda: say(f"another run makes {model.name}'s reference")
-    ):
-        denoise = cell.config["denoise"] if cell.config["pass"] == "sample" else None
-        return in_double(cell, lambda: references.solution(model, n, seed, store, say, cell.device, denoise, first))
+    """The reference solution of a block of a cell's samples; processes that need it at once divide its parts."""
+    model, seed = cell.model, cell.config["seed"]
+    denoise = cell.config["denoise"] if cell.config["pass"] == "sample" else None
+
+    def part(rows: slice) -> references.Reference:
+        n, first = rows.stop - rows.start, rows.start
+        return references.solution(model, n, seed, store, say, cell.device, denoise, first)
+
+    work = {
+        f"reference {model.name} {denoise} {seed} {some.start} {some.stop}": partial(part, some)
+        for some in references.parts(rows, cell.device)
+    }
+    waiting = partial(say, f"another run makes {model.name}'s reference")
+    return in_double(cell, lambda: references.joined(store.claims.divide(work, waiting)))
 
 
 def in_double(cell: Cell, compute: Callable[[], references.Reference]) -> references.Reference:

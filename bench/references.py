@@ -7,7 +7,7 @@ weights, for the first 512 latents and 32 held-out images of seed block 0.
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,9 @@ from .store import Store, key_of
 
 Progress = Callable[[str], None]
 Device = torch.device | str
-CHUNKS = {"cuda": 4096}  # latents at once; elsewhere fewer, that a run says how far it is
+PART = {
+    "cuda": 4096
+}  # latents solved at once and kept together; elsewhere fewer, so that little is lost and processes share
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,18 @@ class Reference:
     @property
     def digest(self) -> str:
         return hashlib.sha256(np.ascontiguousarray(self.solution).tobytes()).hexdigest()[:16]
+
+
+def parts(rows: slice, device: Device = "cpu") -> list[slice]:
+    """The rows of each part in which a solution is computed and kept."""
+    size = PART.get(torch.device(device).type, 128)
+    return [slice(first, min(first + size, rows.stop)) for first in range(rows.start, rows.stop, size)]
+
+
+def joined(references: Iterable[Reference]) -> Reference:
+    """One reference of those of parts that follow one another."""
+    solutions, uncertainties = zip(*((part.solution, part.uncertainty) for part in references), strict=True)
+    return Reference(np.concatenate(solutions), np.concatenate(uncertainties))
 
 
 def latents(model: Model, n: int, seed: int, dtype: torch.dtype, device: Device = "cpu", first: int = 0) -> Tensor:
@@ -78,7 +92,7 @@ def solution(
     denoise: bool | None = None,
     first: int = 0,
 ) -> Reference:
-    """The reference for n latents of a seed from the first on: closed form, committed, from the store, or computed now.
+    """The reference for n latents of a seed from the first on: closed form, committed, from the store, or computed at once.
 
     It ends with the final denoise where data is compared with, or as `denoise` says.
     """
@@ -116,19 +130,15 @@ def compute_solution(
     denoise: bool | None = None,
     first: int = 0,
 ) -> Reference:
-    """Both methods from the same latents, in chunks; both end with the final denoise, as `solution` says."""
+    """Both methods from the same latents, all at once; both end with the final denoise, as `solution` says."""
     p, denoise = model.process, model.data is not None if denoise is None else denoise
-    one, two = list[Tensor](), list[Tensor]()
-    chunks = latents(model, n, seed, torch.float64, first=first).split(CHUNKS.get(torch.device(device).type, 128))
-    for number, part in enumerate(chunks):
-        progress(f"reference of {model.name}: part {number + 1} of {len(chunks)}")
-        x = part.to(device)
-        ends = torch.tensor([p.t_max, p.t_min], dtype=torch.float64)
-        one.append(solve(model, find("rk45"), ends, x, options={"rtol": 1e-7, "atol": 1e-9}, denoise=denoise).x)
-        fine = make_grid("logsnr", p, steps, p.t_max, p.t_min)
-        two.append(solve(model, find("dpm-solver-3"), fine, x, denoise=denoise).x)
-    a, b = torch.cat(one).cpu(), torch.cat(two).cpu()
-    return Reference(a.numpy(), rms(a, b))
+    progress(f"reference of {model.name}: latents {first} to {first + n - 1}")
+    x = latents(model, n, seed, torch.float64, device, first)
+    ends = torch.tensor([p.t_max, p.t_min], dtype=torch.float64)
+    one = solve(model, find("rk45"), ends, x, options={"rtol": 1e-7, "atol": 1e-9}, denoise=denoise).x.cpu()
+    fine = make_grid("logsnr", p, steps, p.t_max, p.t_min)
+    two = solve(model, find("dpm-solver-3"), fine, x, denoise=denoise).x.cpu()
+    return Reference(one.numpy(), rms(one, two))
 
 
 def compute_log_p(
@@ -156,7 +166,10 @@ def commit_references(
 
     They are n `solution`s and the `log_p` of `count` images, none of which leaves the likelihood out.
     """
-    made = {"solution": compute_solution(model, n, 0, progress)}
+    each = (
+        compute_solution(model, rows.stop - rows.start, 0, progress, first=rows.start) for rows in parts(slice(0, n))
+    )
+    made = {"solution": joined(each)}
     arrays: dict[str, Any] = {"solution": made["solution"].solution.astype(np.float32)}
     if count:
         made["log_p"] = compute_log_p(model, count, 0, progress)
@@ -176,10 +189,10 @@ def _kept(
     model: Model, what: str, n: int, seed: int, store: Store | None, compute: Callable[[], Reference], first: int = 0
 ) -> Reference:
     path = committed(model.name)
-    if seed == first == 0 and path.is_file():
+    if seed == 0 and path.is_file():
         with np.load(path, allow_pickle=False) as file:
-            if what in file and str(file["digest"]) == model_digest(model) and len(file[what]) >= n:
-                return Reference(file[what][:n], file[f"{what}_uncertainty"][:n])
+            if what in file and str(file["digest"]) == model_digest(model) and len(file[what]) >= first + n:
+                return Reference(file[what][first:][:n], file[f"{what}_uncertainty"][first:][:n])
     source = fingerprint("scorebench.bench.references", type(model).__module__)
     key = key_of([what, model.name, model_digest(model), n, seed, source, *([first] if first else [])])
     if store is not None and (kept := store.reference(key)) is not None:

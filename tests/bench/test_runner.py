@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ import pandas as pd
 import pytest
 import torch
 
-from scorebench.bench import compared, measure, runner, time_pass, timing
+from scorebench.bench import compared, measure, references, runner, time_pass, timing
 from scorebench.bench.cells import plan
+from scorebench.bench.claims import Claims
 from scorebench.bench.rows import COLUMNS, load_rows
 from scorebench.bench.runner import Event, Orders, run_suite
 from scorebench.bench.store import Store
@@ -314,6 +316,39 @@ def test_another_runs_cells_are_waited_for_and_not_repeated(tmp_path: Path) -> N
     for pipe in (other.stdin, other.stdout):
         pipe.close()  # type: ignore[union-attr]
     assert outcome.new == outcome.cells and sorted(seen[-2:]) == sorted(held)
+
+
+def test_work_that_another_process_has_in_hand_comes_last(tmp_path: Path) -> None:
+    claims, order = Claims(tmp_path / "claims"), list[str]()
+    other = subprocess.Popen([sys.executable, "-c", HOLD, claims.path, "a"], stdin=PIPE, stdout=PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b"held\n"
+
+    def give(name: str) -> str:
+        order.append(name)
+        return name.upper()
+
+    assert claims.divide({name: partial(give, name) for name in "abc"}, other.kill) == ["A", "B", "C"]
+    assert order == ["b", "c", "a"]
+    other.wait()
+    for pipe in (other.stdin, other.stdout):
+        pipe.close()  # type: ignore[union-attr]
+
+
+def test_a_reference_is_kept_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupted, a run has the parts that are done; the whole is that of all latents at once."""
+    suite = SUITE.model_copy(update={"likelihood": None, "timing": None, "budgets": [5]})
+    store = Store(tmp_path / "store").open_for_writing()
+    cell = next(cell for cell in plan(suite) if cell.config["kind"] == "ode" and cell.config["model"] == "exact:gmm")
+    whole = measure.solution(cell, store, lambda _: None, slice(0, 20))
+    assert len(list(store.root.glob("references/*"))) == 1
+    monkeypatch.setattr(references, "PART", {"cpu": 8})
+    told: list[str] = []
+    again = measure.solution(cell, store, told.append, slice(0, 20))
+    assert told == [f"reference of exact:gmm: latents {rows}" for rows in ("0 to 7", "8 to 15", "16 to 19")]
+    np.testing.assert_allclose(again.solution, whole.solution, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(again.uncertainty, whole.uncertainty, rtol=0, atol=1e-9)
+    longer = measure.solution(cell, store, told.append, slice(0, 24))
+    assert len(told) == 4 and np.array_equal(longer.solution[:16], again.solution[:16])
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
