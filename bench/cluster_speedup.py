@@ -32,7 +32,7 @@ def seconds(suite: Suite, root: Path, workers: int) -> float:
         raise SystemExit(f"{outcome.failed} cells failed on {workers} workers")
     origins = [store.cell(key)["provenance"] for key in store.keys("cells")]
     begins = [datetime.fromisoformat(origin["started"]).timestamp() for origin in origins]
-    return max(begin + origin["seconds"] for begin, origin in zip(begins, origins, strict=True)) - min(begins)
+    return max(begin + float(origin["seconds"]) for begin, origin in zip(begins, origins, strict=True)) - min(begins)
 
 
 def differences(first: Store, second: Store) -> int:

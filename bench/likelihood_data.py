@@ -18,7 +18,8 @@ from torch import Tensor
 from scorebench.reference_models.datasets import DATASETS
 from scorebench.reference_models.errors import UsageError
 from scorebench.reference_models.model import ExactModel, Model
-from scorebench.solvers.noise import UNIFORM, words
+from scorebench.solvers.noise import UNIFORM
+from scorebench.solvers.philox import words
 
 from .features import real_levels
 

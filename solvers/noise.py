@@ -13,34 +13,12 @@ import torch
 from torch import Tensor
 
 from .drawn import Drawn, Draws
+from .philox import words
 from .update import kernels as device_kernels
 
 LATENT, INDEPENDENT, OCTAVE, BRIDGE, PROBE, UNIFORM = range(6)  # streams
-MASK = 0xFFFFFFFF
+AT_ONCE = 2**14  # entries of a batch whose bisections are drawn together: they stay in the processor's cache
 DEPTH = 14  # bisections of an octave: increments down to 2^-14 of s are those of one path
-
-
-def philox(
-    counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Philox4x32-10 (Salmon et al. 2011, SC'11): four 32-bit words, held in int64, per counter of four such words."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(10):
-        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57  # wraps modulo 2^64, which keeps all 64 bits of the product
-        c0, c1, c2, c3 = ((p1 >> 32) & MASK) ^ c1 ^ k0, p1 & MASK, ((p0 >> 32) & MASK) ^ c3 ^ k1, p0 & MASK
-        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
-    return c0, c1, c2, c3
-
-
-def words(seed: int, indices: Tensor, count: int, stream: int, positions: Tensor) -> Tensor:
-    """Random 32-bit words (m, b, count), int64, for positions (m,), or (m, b), int64 of a stream and sample indices (b,)."""
-    blocks = torch.arange((count + 3) // 4)
-    places = positions[..., None] if positions.ndim == 2 else positions[:, None, None]
-    c0, c1, c2, c3 = torch.broadcast_tensors(
-        blocks + (stream << 24), places & MASK, places >> 32 & MASK, indices[:, None]
-    )
-    return torch.stack(philox((c0, c1, c2, c3), (seed & MASK, seed >> 32 & MASK)), -1).flatten(-2)[..., :count]
 
 
 def normals(seed: int, indices: Tensor, count: int, stream: int, positions: Tensor) -> Tensor:
@@ -115,6 +93,10 @@ class Noise:
 
     def _within(self, s: Tensor) -> Tensor:
         """W(s) − W(2^k) with 2^k ≤ s < 2^(k+1), by bisection of the octave (b, d); s (1,), the same for all, or (b,)."""
+        rows = max(1, AT_ONCE // math.prod(self.shape))
+        if len(self.indices) > rows:
+            parts = torch.arange(len(self.indices)).split(rows)
+            return torch.cat([self[part]._within(s if len(s) == 1 else s[part]) for part in parts])
         mantissa, exponent = torch.frexp(s)
         octave = exponent.long() + 4095
         place, length = 2 * mantissa - 1, s / (2 * mantissa)  # place in [0, 1)

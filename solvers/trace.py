@@ -23,7 +23,8 @@ from torch import Tensor
 from scorebench.reference_models.errors import UsageError, unknown
 from scorebench.reference_models.model import Model
 
-from .noise import PROBE, normals, words
+from .noise import PROBE, normals
+from .philox import words
 
 Kind = Literal["closed", "exact", "rademacher", "gaussian", "hutch++"]
 Mode = Literal["reverse", "forward"]

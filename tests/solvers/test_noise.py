@@ -6,12 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorebench.reference_models.addresses import load_model
-from scorebench.solvers import registry  # noqa: F401  (so that the list is complete)
+from scorebench.solvers import fused, registry  # noqa: F401  (so that the list is complete)
+from scorebench.solvers import noise as noise_module
+from scorebench.solvers import philox as philox_module
 from scorebench.solvers.drawn import Drawn, apart
 from scorebench.solvers.drive import solve
 from scorebench.solvers.facts import SOLVERS
 from scorebench.solvers.grids import make_grid
-from scorebench.solvers.noise import Noise, increment_draws, normals, philox, probes, uniforms
+from scorebench.solvers.noise import Noise, increment_draws, normals, probes, uniforms
+from scorebench.solvers.philox import philox, words
 
 
 @pytest.mark.parametrize(
@@ -27,8 +30,21 @@ from scorebench.solvers.noise import Noise, increment_draws, normals, philox, pr
     ],
 )
 def test_philox_known_answers(counter: tuple[int, ...], key: tuple[int, int], answer: tuple[int, ...]) -> None:
-    words = philox(tuple(torch.tensor(c) for c in counter), key)  # type: ignore[arg-type]
-    assert tuple(int(w) for w in words) == answer
+    assert tuple(int(w) for w in philox(tuple(torch.tensor(c) for c in counter), key)) == answer
+
+
+@pytest.mark.skipif(not fused.available(), reason="needs numba")
+@pytest.mark.parametrize("seed", [0, 3, (7 << 32) + 0xFFFFFFFF])
+@pytest.mark.parametrize("own", [False, True])
+def test_many_words_are_those_of_few(seed: int, own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled rounds against torch's, at positions beyond 32 bits, each sample's own or all samples'."""
+    indices = torch.tensor([0, 5, 2**32 - 1])
+    positions = torch.tensor([0, 9, (4099 << 40) + (13 << 32) + 8191])
+    positions = positions + torch.arange(3)[:, None] if own else positions
+    few = words(seed, indices, 13, 5, positions)
+    monkeypatch.setattr(philox_module, "FEWEST", 1)
+    assert torch.equal(words(seed, indices, 13, 5, positions), few)
+    assert few.shape == (3, 3, 13) and few.max() < 2**32 and few.min() >= 0
 
 
 def test_latents_are_standard_normal_and_belong_to_the_index() -> None:
@@ -104,6 +120,15 @@ def test_disjoint_increments_are_independent() -> None:
     ]
     correlation = torch.corrcoef(torch.stack([part.flatten() for part in z]))
     assert float((correlation - torch.eye(5)).abs().max()) < 5 / 20_000**0.5
+
+
+@pytest.mark.parametrize("s", [torch.tensor([0.7]), torch.linspace(0.1, 3, 7)])
+def test_a_batch_is_drawn_in_parts(s: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise, s = Noise(2, torch.arange(7), (2, 3)), s.double()
+    whole = noise.increments(s.expand(7), 2 * s.expand(7)), noise._within(s)
+    monkeypatch.setattr(noise_module, "AT_ONCE", 18)  # three samples
+    assert torch.equal(noise.increments(s.expand(7), 2 * s.expand(7)), whole[0])
+    assert torch.equal(noise._within(s), whole[1])
 
 
 def test_probes_are_signs_and_uniforms_fill_the_interval() -> None:
