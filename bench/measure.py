@@ -1,6 +1,6 @@
 """Measures one cell that is not of the time pass. What becomes of it is a result: values, a skip, or a failure's cause."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -9,7 +9,7 @@ from math import log, prod
 import numpy as np
 import torch
 
-from scorebench.reference_models.model import ExactModel
+from scorebench.reference_models.model import ExactModel, model_digest
 from scorebench.reference_models.network import NetworkModel
 from scorebench.solvers.drive import solve
 from scorebench.solvers.latent_codes import RoundTrip, round_trip
@@ -29,6 +29,8 @@ from .store import Arrays, Damaged, Json, Store, Unwritable
 STRIP = 8
 OF_FIRST = ("strip", "error")  # arrays of the first noise seed alone; of others there is one for each
 Say = Callable[[str], None]
+REMEMBERED = 4  # references, as cells of a model follow one another
+_last: dict[tuple[Hashable, ...], references.Reference] = {}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ def measure(cell: Cell, store: Store, say: Say) -> None:
     """Measure one cell and write it."""
     started = datetime.now(UTC)
     write(cell, store, compute(cell, store, say), started)
-    blocks.drop(cell.key, store)
+    if len(blocks.of(cell.config["n"])) > 1:
+        blocks.drop(cell.key, store)
 
 
 def compute(cell: Cell, store: Store, say: Say) -> Result:
@@ -164,7 +167,10 @@ def _likelihood(cell: Cell, store: Store, say: Say) -> Result:
 
     parts, batch = in_batches(part, n)
     log_p, count = np.concatenate([p[0] for p in parts]), total([p[1] for p in parts])
-    truth = in_double(cell, lambda: references.log_p(model, n, seed, store, say, cell.device))
+    truth = _remembered(
+        (store.root, "log p", model_digest(model), model.name, n, seed, cell.device),
+        lambda: in_double(cell, lambda: references.log_p(model, n, seed, store, say, cell.device)),
+    )
     arrays = {
         "index": np.arange(n),
         "nfe": count.evaluations.numpy(),
@@ -226,7 +232,19 @@ def solution(cell: Cell, store: Store, say: Say, rows: slice) -> references.Refe
         for some in references.parts(rows, cell.device)
     }
     waiting = partial(say, f"another run makes {model.name}'s reference")
-    return in_double(cell, lambda: references.joined(store.claims.divide(work, waiting)))
+    return _remembered(
+        (store.root, model_digest(model), cell.device, *work),
+        lambda: in_double(cell, lambda: references.joined(store.claims.divide(work, waiting))),
+    )
+
+
+def _remembered(what: tuple[Hashable, ...], make: Callable[[], references.Reference]) -> references.Reference:
+    """A reference that one of the last cells of this process had too is not read again."""
+    if what not in _last:
+        _last[what] = make()
+        while len(_last) > REMEMBERED:
+            del _last[next(iter(_last))]
+    return _last[what]
 
 
 def in_double(cell: Cell, compute: Callable[[], references.Reference]) -> references.Reference:

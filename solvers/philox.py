@@ -17,7 +17,7 @@ from . import fused
 
 MASK = 0xFFFFFFFF
 MULTIPLIERS, WEYL = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
-FEWEST = 2**17  # words that are worth a second of compilation
+FEWEST = {False: 2**17, True: 2**8}  # words that are worth a second of compilation, and a call once it is compiled
 
 
 def words(seed: int, indices: Tensor, count: int, stream: int, positions: Tensor) -> Tensor:
@@ -25,7 +25,8 @@ def words(seed: int, indices: Tensor, count: int, stream: int, positions: Tensor
     blocks = (count + 3) // 4
     places = (positions if positions.ndim == 2 else positions[:, None]).expand(len(positions), len(indices))
     key = seed & MASK, seed >> 32 & MASK
-    if 4 * blocks * places.numel() >= FEWEST and fused.available():
+    ready = compiled.cache_info().currsize > 0
+    if 4 * blocks * places.numel() >= FEWEST[ready] and fused.available():
         out = np.empty((*places.shape, 4 * blocks), np.int64)
         compiled()(out, indices.numpy(), places.contiguous().numpy(), stream << 24, *key)
         return torch.from_numpy(out)[..., :count]
