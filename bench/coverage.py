@@ -65,10 +65,11 @@ def jackknifed(estimator: str, what: str, truth: float, found: Sequence[Jackknif
 
 
 def differences(estimator: str, truth: float, values: np.ndarray, paired: Sequence[pairing.Paired]) -> Judged:
-    """Of values (r, 2) of two entries, as verdicts judge them."""
-    gap = values[:, 0] - values[:, 1]
+    """Of values (r, 2) of two entries, as verdicts judge them: their difference, or the logarithm of their ratio."""
+    gap = np.array([np.subtract(*p.scaled(pair)) for p, pair in zip(paired, values, strict=True)])
     half = np.array([p.critical(1) * p.deviation(1)[0] for p in paired])
-    return Judged(estimator, "the difference", truth, np.stack([gap, gap - half, gap + half], 1))
+    what = "the logarithm of the ratio" if paired[0].ratios else "the difference"
+    return Judged(estimator, what, truth, np.stack([gap, gap - half, gap + half], 1))
 
 
 class World:
@@ -181,9 +182,9 @@ def fid_difference(fid: dict[str, list[Frechet]], true: dict[str, float]) -> Jud
 def error_difference(world: World) -> Judged:
     both = np.stack([world.errors["ddim"], world.errors["exp-ab2"]], 1)  # (r + SETS, 2, N)
     own, pool = both[: world.replications], both[world.replications :].transpose(1, 0, 2).reshape(2, -1)
-    truth = float(np.subtract(*np.median(pool, axis=1)))
-    judges = [pairing.by_sample(errors, pairing.median) for errors in own]
-    return differences("error_median, ddim − exp-ab2, paired", truth, np.median(own, axis=2), judges)
+    truth = float(np.subtract(*np.log(np.median(pool, axis=1))))
+    judges = [pairing.by_sample(errors, pairing.median, ratios=True) for errors in own]
+    return differences("error_median, ddim ÷ exp-ab2, paired", truth, np.median(own, axis=2), judges)
 
 
 def main() -> None:

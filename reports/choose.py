@@ -193,7 +193,7 @@ def reasons(question: Question, choices: Sequence[Choice]) -> list[str]:
     if ties:
         said.append(
             f"{names([c.label for c in ties])} tie{'s' * (len(ties) == 1)} with it: the interval of the paired difference, "
-            "corrected for the number of entrants, contains 0."
+            "corrected for the number of entrants, contains 0 (of two medians: that of their ratio, 1)."
         )
     if losers and question.limit != "quality":
         said.append(

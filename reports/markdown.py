@@ -10,7 +10,8 @@ from .wording import count, with_interval
 
 RULE = (
     "The best entry of each model, measure and budget, and who ties with it: the interval of the difference, "
-    "corrected for the number of comparisons at that budget, contains 0. Intervals are 95 %."
+    "corrected for the number of comparisons at that budget, contains 0 (of two medians: that of their ratio, 1). "
+    "Intervals are 95 %."
 )
 
 

@@ -1,7 +1,7 @@
-"""Who is best, and who ties with it: differences with intervals corrected for the number of comparisons.
+"""Who is best, and who ties with it: differences and ratios with intervals corrected for the number of comparisons.
 
-Errors against the reference solution pair by sample: the difference of two medians (of two means for
-likelihoods) has the standard deviation of a bootstrap whose resamples all entrants share. Distances between
+Errors against the reference solution pair by sample: the ratio of two medians (for likelihoods the difference of two
+means) has the standard deviation of a bootstrap whose resamples all entrants share. Distances between
 distributions pair by groups of samples: the jackknife leaves the same ones out of all entrants. Where a cell
 has no replicates, variances add, which is safe because cells with common latents are positively correlated.
 """
@@ -181,7 +181,7 @@ def verdict(contest: Contest) -> Verdict:
 
 
 def ties(contest: Contest) -> np.ndarray:
-    """Which ranked entrants (k,) tie with the first: the corrected interval of their difference contains 0."""
+    """Which ranked entrants (k,) tie with the first: the corrected interval of their difference contains 0, of their ratio 1."""
     tied = contest.against(0, len(contest.ranked) - 1) == 0
     tied[0] = False
     return np.asarray(tied)
@@ -195,7 +195,7 @@ def paired(ranked: pd.DataFrame, arrays: dict[str, Arrays]) -> Paired:
         raise UsageError(f"{ranked['model'][0]}: cannot compare {first} with {other}: only equal n compares")
     metric, measure = str(ranked["metric"][0]), str(ranked["measure"][0])
     if metric in PAIRED:
-        return by_sample(aligned(ranked, arrays), PAIRED[metric])
+        return by_sample(aligned(ranked, arrays), PAIRED[metric], ratios=PAIRED[metric] is median)
     if all(measure in arrays[cell] for cell in ranked["cell"]):
         return by_group(np.stack([arrays[cell][measure] for cell in ranked["cell"]]))
     return unpaired(((ranked["high"] - ranked["low"]) / 2).to_numpy(dtype=float))

@@ -131,8 +131,8 @@ summary[["solver", "grid", "budget", "nfe_mean", "error_median", "error_median l
 
 # %% [markdown]
 # - **budget** is the most network calls that a solver might spend, **nfe** what it did spend, counted by a hook.
-# - **Brackets** are 95 % intervals. Two entries whose paired difference has an interval that contains 0 *tie*, whatever
-#   the order of their numbers.
+# - **Brackets** are 95 % intervals. Two entries *tie* where the interval of their paired difference contains 0, or of their
+#   medians' ratio 1, whatever the order of their numbers.
 # - **The median error** is the distance to the converged solution from the same latents: what the solver does. **FID** and its
 #   like are distances between distributions: what the viewer sees. They stand beside their *floor*, the same figure between
 #   two sets of real samples; below it nothing can be ranked.

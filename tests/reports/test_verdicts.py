@@ -36,6 +36,25 @@ def verdict(results: Results, budget: float = 10, metric: str = "error_median") 
     return found
 
 
+def test_a_median_that_is_eight_times_the_other_wins_with_few_samples() -> None:
+    """Of 32 paired errors over orders of magnitude ratios tell it nearly always, differences rarely; neither tells equals apart."""
+    generator, wins, false = np.random.default_rng(1), np.zeros(2), np.zeros(2)
+    for _ in range(100):
+        z = generator.standard_normal((2, 32))
+        equal = np.exp(2 * np.stack([z[0], 0.9 * z[0] + 0.19**0.5 * z[1]]))
+        for ratios in (False, True):
+            for found, errors in ((wins, equal * [[1], [8]]), (false, equal)):
+                judge = by_sample(errors, median, ratios)
+                found[int(ratios)] += judge.verdicts(np.median(errors, axis=1), 0, 10 if found is wins else 1)[1] != 0
+    assert wins[0] < 30 and wins[1] > 90
+    assert (false <= 9).all()  # 5 expected at most
+
+
+def test_an_error_of_nothing_beats_any_other() -> None:
+    errors = np.stack([np.zeros(20), np.full(20, 1e-9)])
+    assert by_sample(errors, median, ratios=True).verdicts(np.array([0, 1e-9]), 0, 1).tolist() == [0, 1]
+
+
 def test_identical_errors_tie(build, errors):
     made = build()
     made.errors("m", "ddim", 10, errors)
