@@ -37,7 +37,7 @@ def verdict(results: Results, budget: float = 10, metric: str = "error_median") 
 
 
 def test_a_median_that_is_eight_times_the_other_wins_with_few_samples() -> None:
-    """Of 32 paired errors over orders of magnitude ratios tell it nearly always, differences rarely; neither tells equals apart."""
+    """Of 32 paired errors over orders of magnitude ratios tell it, differences rarely; neither tells equals apart."""
     generator, wins, false = np.random.default_rng(1), np.zeros(2), np.zeros(2)
     for _ in range(100):
         z = generator.standard_normal((2, 32))
