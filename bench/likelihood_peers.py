@@ -7,7 +7,7 @@ error beside.
 
 Held-out images lie off the model's own: where what explains them changes from one component to another, the integrand has
 peaks, at another λ for every image, which no grid finds that all images share. There an image needs steps of its own, an
-absolute tolerance, and one on log p beside it: bs32's were scanned on images 0 to 63, so judge them on later ones (first = 64).
+absolute tolerance, and one on log p beside it: bs32's were scanned on images 0 to 63, and are judged on those after.
 
     python -m scorebench.bench.likelihood_peers [images [first]]
 """
@@ -184,7 +184,7 @@ def data(model: ExactModel, n: int, first: int = 0) -> dict[str, Tensor]:
     return {"draws of the model": draws[first:], "held-out Fashion-MNIST": held_out[first:]}
 
 
-def main(images: str = "32", first: str = "0") -> None:
+def main(images: str = "64", first: str = "64") -> None:
     """Print both tables on `exact:ppca-fashion`."""
     model = load_model("exact:ppca-fashion")
     assert isinstance(model, ExactModel)
