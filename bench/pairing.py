@@ -64,8 +64,8 @@ def _critical(comparisons: int, freedom: float) -> float:
 def by_sample(errors: np.ndarray, statistic: Statistic, ratios: bool = False) -> Paired:
     """Entries whose value is a statistic of per-sample errors (k, n): medians, means.
 
-    `ratios` suit medians: of 32 errors that differ by orders of magnitude, a difference is far from normal, and misses in
-    five cases of six that one median is eight times the other. They do not suit means, whose bootstrap is too narrow then.
+    `ratios` suit medians: of a few errors that differ by orders of magnitude a difference is far from normal, and mostly misses
+    even that one median is eight times the other. They do not suit means, whose bootstrap is too narrow then.
     """
     return Paired(np.stack([_spread(row.tobytes(), statistic, ratios) for row in errors.astype(float)]), ratios=ratios)
 
