@@ -11,7 +11,7 @@ import pandas as pd
 from scorebench.reference_models.errors import UsageError
 
 from .chooser import heading
-from .figures import QUALITY
+from .figures import CEILING, QUALITY
 from .results import TIMED, Results
 from .style import colour, is_peer, marker
 from .verdicts import PAIRED
@@ -55,7 +55,8 @@ def data(results: Results) -> dict[str, list[Json]]:
             floor = rows["floor"].dropna()
             edge = float(floor.iloc[0]) if len(floor) else None
             told = {"floor_is": "uncertainty of the reference" if metric in PAIRED else "real against real data"}
-            mine.append(panel(heading(measure), words, rows, failed, edge) | told)
+            limit = {"ceiling": CEILING.get(metric)}
+            mine.append(panel(heading(measure), words, rows, failed, edge) | told | limit)
     return panels
 
 

@@ -24,7 +24,10 @@ QUALITY = {
     "round_trip_error": ("round-trip", "median distance after data to noise and back, rms per dimension"),
 }
 TITLES = {"error_median": "median error", "likelihood_error": "likelihood error"}
-CEILING = {"likelihood_error": 3.0}  # bits/dim: about what there is to know; some solvers come to 1e12 with few steps
+CEILING = {  # where axes end: some solvers come to 1e12 with few steps
+    "likelihood_error": 3.0,  # bits/dim: about what there is to know
+    "round_trip_error": 2.0,  # half the range of the data: nothing of the image is left
+}
 BANDS = 8  # strong lines up to which each has the band of its intervals
 CROWD = 24  # names beside a figure; where there are more, those never best are grey and have none
 

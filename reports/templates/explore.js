@@ -36,7 +36,7 @@
     found.push(edge(2, {}), edge(3, { fill: "tonexty", fillcolor: "rgba(128,128,128,0.25)" }));
     found.push({ ...faint, name: "Pareto front<br>and its intervals", x: best.map((p) => p[0]), y: best.map((p) => p[1]), 
       line: { shape: "hv", color: ink, width: 5 }, opacity: 0.25 });
-    const top = Math.max(...panel.lines.flatMap((line) => line.value));
+    const top = Math.max(...shown(panel, "value"));
     if (cost === "nfe") for (const failed of panel.failed) found.push({
       name: plain(failed.label) + " failed", x: failed.nfe, y: failed.nfe.map(() => top * 1.3), mode: "markers",
       marker: { symbol: "x-thin", size: 10, color: ink, line: { width: 2, color: ink } }, hovertemplate: "%{x} calls: failed",
@@ -49,17 +49,25 @@
     for (let k = Math.floor(Math.log10(low)) - 1; k <= Math.log10(high) + 1; k++) for (const step of steps) found.push(Number(step + "e" + k));
     return { tickvals: found, ticktext: found.map((v) => v >= 1e-4 && v < 1e5 ? String(v) : v.toExponential()) };
   }
+  function shown(panel, key) {  // the numbers of an axis, values no higher than where theirs ends
+    const found = panel.lines.flatMap((line) => line[key]).filter((v) => v > 0);
+    return key === "value" ? found.map((v) => Math.min(v, panel.ceiling || Infinity)) : found;
+  }
+  function limits(panel) {  // of the axis of values, where some lie above its end
+    const known = shown(panel, "value"), high = Math.log10(panel.ceiling), low = Math.min(Math.log10(Math.min(...known)), high - 1);
+    return known.includes(panel.ceiling) ? { range: [low - 0.05 * (high - low), high + 0.15 * (high - low)] } : {};
+  }
   function draw(box) {
     const { panels, quality, cost, plot } = box, panel = panels[quality.value];
     const style = getComputedStyle(document.documentElement), ink = style.getPropertyValue("--ink").trim();
     const grid = style.getPropertyValue("--line").trim(), narrow = plot.clientWidth < 600;
     const axis = (title, key, more = []) => ({ type: "log", title: { text: plain(title), font: { size: narrow ? 10 : 13 } }, gridcolor: grid,
-      zeroline: false, ...ticks([...panel.lines.flatMap((line) => line[key]), ...more]) });
+      zeroline: false, ...ticks([...shown(panel, key), ...more]) });
     const floor = panel.floor > 0 ? [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: panel.floor, y1: panel.floor,
       line: { color: ink, width: 1.5, dash: "dash" }, label: { text: panel.floor_is, textposition: "end" } }] : [];
     const layout = {
       height: narrow ? 820 : 500, margin: { l: 76, r: 10, t: 40, b: 60 }, paper_bgcolor: "transparent", plot_bgcolor: "transparent",
-      font: { color: ink, family: "system-ui, sans-serif", size: 12 }, xaxis: axis(panel.costs[cost.value], cost.value), yaxis: axis(panel.words, "value", [panel.floor]),
+      font: { color: ink, family: "system-ui, sans-serif", size: 12 }, xaxis: axis(panel.costs[cost.value], cost.value), yaxis: { ...axis(panel.words, "value", [panel.floor]), ...limits(panel) },
       legend: narrow ? { orientation: "h", y: -0.22 } : {}, shapes: floor, hoverlabel: { align: "left" }, uirevision: quality.value,
     };
     plot.style.height = layout.height + "px";

@@ -143,6 +143,21 @@ def test_axes_switch_and_a_click_on_the_legend_hides(shown: tuple[Any, list[str]
     assert wrong == []
 
 
+def test_a_solver_that_diverges_does_not_flatten_the_others(browser: Any, build: Any, tmp_path: Path) -> None:
+    made = build()
+    for solver, size in (("ddim", 1e-2), ("rk45", 1e9)):
+        for budget in (5, 10):
+            made.likelihood("m", solver, budget, np.full(made.n, size / budget))
+    path = tmp_path / "report.html"
+    path.write_text(html(Report(load(made.finish()), [], [])))
+    page, wrong = opened(browser, path)
+    page.locator(".explore").scroll_into_view_if_needed()
+    page.locator(".legendtoggle").first.wait_for(state="attached")
+    low, high = page.locator(".explore .plot").evaluate("e => e._fullLayout.yaxis.range")
+    assert low < -3 and 0.5 < high < 1.5  # to 3 bits/dim and a little more, not to 1e8
+    assert wrong == []
+
+
 def test_an_excess_over_the_reference_is_a_quality_to_choose(build: Any) -> None:
     made = build()
     for budget, value in ((5, 0.2), (10, -0.01)):
