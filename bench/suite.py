@@ -119,8 +119,12 @@ class Suite(Strict):
         grids: list[str] | None = None,
         device: str | None = None,
         execution: Execution | None = None,
+        timed: bool | None = None,
     ) -> "Suite":
-        """The part of the suite that the command line names; UsageError for a name the suite lacks, or one bad combination."""
+        """The part of the suite that the command line names; UsageError for a name the suite lacks, or one bad combination.
+
+        `timed` times all of its models, those too that the suite does not, or none.
+        """
         change: dict[str, Any] = {}
         if device is not None:
             if device not in DEVICES:
@@ -136,6 +140,10 @@ class Suite(Strict):
                 if section is not None:
                     named = [m for m in models if m in section.models or m not in known]
                     change[part] = section.model_copy(update={"models": named}) if named else None
+        if timed is not None:
+            named = [model.address for model in change.get("models", self.models)]
+            clock = self.timing or Timing(models=[])
+            change["timing"] = clock.model_copy(update={"models": named}) if timed else None
         whole: dict[str, Any] = ({"solvers_of": None} if solvers else {}) | ({"budgets": []} if budgets else {})
         if whole:
             change["models"] = [entry.model_copy(update=whole) for entry in change.get("models", self.models)]

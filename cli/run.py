@@ -22,6 +22,10 @@ def run(
     budget: Annotated[list[int], typer.Option(help="Only this budget of network calls; repeatable.")] = [],
     grid: Annotated[list[str], typer.Option(help="This time grid instead of each solver's own; repeatable.")] = [],
     plugin: PluginOption = [],
+    timed: Annotated[
+        bool | None,
+        typer.Option("--timed/--untimed", help="Time all these models, or none; by default as the suite does."),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Where models run and samples are made: cpu or cuda.")] = None,
     capture: Annotated[
         bool, typer.Option(help="Networks compiled; on a GPU each timed solve as one CUDA graph. Fixed steps only.")
@@ -47,7 +51,7 @@ def run(
 
     whole = load_suite(suite)
     execution = whole.execution.under(capture=capture, channels_last=channels_last, autocast=autocast)
-    chosen = whole.select(model, solver, budget, grid, device, execution)
+    chosen = whole.select(model, solver, budget, grid, device, execution, timed)
     if ray is None:
         check_device(chosen.device)
     chosen.check()
@@ -63,7 +67,7 @@ def run(
             elif not console.is_terminal and before // 50 < len(done) // 50:
                 console.print(f"{len(done)} of {progress.tasks[0].total:.0f} cells, {event.text}")
 
-        partial_run = bool(model or solver or budget or grid)
+        partial_run = bool(model or solver or budget or grid or timed is not None)
         orders = Orders(partial=partial_run, limit=time_limit, prepare=partial(load_solvers, plugin))
         if ray is None:
             outcome = run_watched(chosen, Store(store), tell, orders)

@@ -1,6 +1,7 @@
 """Which sampler, at my budget: everyone that fits it, ranked, with who ties with the best."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,12 +12,13 @@ import pandas as pd
 from scorebench.reference_models.errors import UsageError, unknown
 
 from .results import Arrays, Results
-from .verdicts import TIMES, Contest, most_accurate, with_time
+from .verdicts import Contest, most_accurate, with_time
 from .wording import count, names, number, with_interval
 
 MEASURES = {
     "error": "error_median", "fid": "fid", "likelihood": "likelihood_error", "round-trip": "round_trip_error",
 }  # fmt: skip
+CLOCKS = {"error": "time_ms", "fid": "time_ms", "likelihood": "likelihood_ms"}  # round trips are not timed
 CHOSEN = ["label", "solver", "options", "grid", "budget", "nfe_mean", "ms", "value", "low", "high", "cell"]
 LIMITS = {"nfe": "network calls", "ms": "milliseconds", "quality": ""}
 
@@ -119,8 +121,8 @@ def measured(results: Results, question: Question) -> tuple[str, str, pd.DataFra
     if not found:
         what = f"{question.by} of {question.model}"
         if question.model not in models:
-            raise UsageError(f"{unknown('model in the store', question.model, models)}; or {remedy(question)}")
-        raise UsageError(f"the store has no {what}: {remedy(question)}")
+            raise UsageError(f"{unknown('model in the store', question.model, models)}; or {remedy(results, question)}")
+        raise UsageError(f"the store has no {what}: {remedy(results, question)}")
     measure, field, rows = found[0]
     if question.deterministic:
         rows = rows[rows["kind"] == "ode"]
@@ -130,15 +132,17 @@ def measured(results: Results, question: Question) -> tuple[str, str, pd.DataFra
 
 def timed(results: Results, question: Question, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with their milliseconds: those alone that have some where milliseconds are what counts."""
+    if question.limit == "ms" and question.by not in CLOCKS:
+        raise UsageError(f"{question.by} is not timed: give --nfe or --quality, or ask by {', '.join(CLOCKS)}")
     clocks = [
         found
-        for model, _, _, found in results.principal(TIMES.get(MEASURES[question.by], "time_ms"))
+        for model, _, _, found in results.principal(CLOCKS.get(question.by, ""))
         if model == question.model and (question.device in (None, *found["device"]))
     ]
     if clocks and question.limit == "ms":
         return with_time(rows, clocks[0])
     if question.limit == "ms":
-        raise UsageError(f"the store has no times of {question.model}: {remedy(question)}")
+        raise UsageError(f"the store has no times of {question.model}: {remedy(results, question)}")
     if not clocks:
         return rows.assign(ms=np.nan)
     same = ["solver", "options", "grid", "budget"]
@@ -167,10 +171,14 @@ def nearest(rows: pd.DataFrame, question: Question) -> str:
     return f"the best measured is {number(rows['value'].min())}"
 
 
-def remedy(question: Question) -> str:
-    """The command that measures what a question needs."""
-    budget = f" --budget {question.amount:.0f}" if question.limit == "nfe" else ""
-    return f"measure it with `scorebench run standard --model '{question.model}'{budget}`"
+def remedy(results: Results, question: Question) -> str:
+    """The command that measures what a question needs, into the store that was asked."""
+    suite = "likelihood" if question.by in ("likelihood", "round-trip") else "standard"
+    words = ["scorebench", "run", suite, "--store", str(results.root), "--model", question.model]
+    words += ["--budget", str(int(question.amount))] if question.limit == "nfe" else []
+    words += ["--timed"] if question.limit == "ms" else []
+    words += ["--device", question.device] if question.device is not None else []
+    return f"measure it with `{shlex.join(words)}`"
 
 
 def chosen(row: dict[Any, Any], standing: str) -> Choice:

@@ -45,6 +45,7 @@ class Results:
     be equal for two cells to be compared).
     """
 
+    root: Path
     rows: pd.DataFrame
     frame: pd.DataFrame
     arrays: dict[str, Arrays]
@@ -91,7 +92,7 @@ def load(root: Path) -> Results:
     between = {model: shown["rows"] for model in names if (shown := _pictures(store, "interpolation", model))}
     missing = sum(not store.has("cells", key) for suite in suites for key in suite["cells"])
     strips = {model: strip for model, strip in strips.items() if strip}
-    return Results(rows, tidy(rows), arrays, strips, between, _section(store, "solvers"), models, suites, missing)
+    return Results(root, rows, tidy(rows), arrays, strips, between, _section(store, "solvers"), models, suites, missing)
 
 
 def tidy(rows: pd.DataFrame) -> pd.DataFrame:

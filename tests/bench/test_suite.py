@@ -149,3 +149,15 @@ def test_guidance_spends_the_budget_twice() -> None:
 def test_one_combination_that_cannot_be_is_an_error() -> None:
     with pytest.raises(UsageError, match="dpm-solver-3 needs 4 network calls on digits-vp, got budget=3"):
         load_suite("quick").select(["digits-vp"], ["dpm-solver-3"], [3])
+
+
+def test_the_command_line_times_models_that_a_suite_does_not_and_leaves_times_out() -> None:
+    standard = load_suite("standard")
+
+    def timed(suite: Suite) -> set[str]:
+        return {cell.config["model"] for cell in plan(suite) if cell.config["pass"] == "time"}
+
+    assert timed(standard.select(["exact:gmm"], ["ddim"], [10])) == set()
+    assert timed(standard.select(["exact:gmm"], ["ddim"], [10], timed=True)) == {"exact:gmm"}
+    assert timed(standard.select([], ["ddim"], [10])) == {"digits-vp"}
+    assert timed(standard.select([], ["ddim"], [10], timed=False)) == set()

@@ -1,5 +1,6 @@
 """The chooser: what fits, who is best, who ties, and configurations that run."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import numpy as np
 import pytest
 
 from scorebench.bench import configurations
+from scorebench.bench.cells import plan
 from scorebench.bench.halving import FIRST, candidates, halve, seconds_of
 from scorebench.bench.runner import run_suite
 from scorebench.bench.snippets import scheduler_by_facts
 from scorebench.bench.store import Store
-from scorebench.bench.suite import Suite
+from scorebench.bench.suite import Suite, load_suite
 from scorebench.cli import main
 from scorebench.reference_models.errors import UsageError
 from scorebench.reports.choose import Answer, Question, choose
@@ -90,7 +92,7 @@ def test_a_distance_lets_stochastic_solvers_in_unless_they_are_left_out(full_sto
             "nfe",
             10,
             {"model": "digits-pv"},
-            "did you mean digits-vp.*scorebench run standard --model 'digits-pv' --budget 10",
+            "did you mean digits-vp.*scorebench run standard --store .* --model digits-pv --budget 10`",
         ),
         ("nfe", 10, {"model": "gmm-2d", "by": "likelihood"}, "the store has no likelihood of gmm-2d: measure it"),
         ("nfe", 10, {"by": "fud"}, "did you mean fid"),
@@ -101,6 +103,39 @@ def test_what_cannot_be_answered_says_what_could(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         ask(full_store, limit, amount, **more)
+
+
+@pytest.mark.parametrize("model", ["exact:gmm", "fashion-vp", "exact:gmm?process=edm", "digits-vp"])
+@pytest.mark.parametrize(
+    ("by", "limit", "lacks"),
+    [
+        ("error", "nfe", "sample"),
+        ("fid", "quality", "sample"),
+        ("likelihood", "nfe", "likelihood"),
+        ("round-trip", "nfe", "round-trip"),
+        ("error", "ms", "time"),
+        ("likelihood", "ms", "likelihood-time"),
+    ],
+)
+def test_the_command_that_is_named_measures_what_is_lacking(
+    build: Callable[..., Any], model: str, by: str, limit: str, lacks: str
+) -> None:
+    made = build()
+    if limit == "ms":
+        record = made.errors if by == "error" else made.likelihood
+        record(model, "ddim", 10, np.ones(made.n))
+    else:
+        made.cell(model, "ddim", 10)
+    root = made.finish()
+    with pytest.raises(UsageError, match="the store has no") as found:
+        ask(root, limit, 20, model=model, by=by)
+    words = shlex.split(str(found.value).split("`")[1])
+    assert words[:2] == ["scorebench", "run"] and words[words.index("--store") + 1] == str(root)
+    budgets = [int(words[words.index("--budget") + 1])] if "--budget" in words else []
+    named = words[words.index("--model") + 1]
+    suite = load_suite(words[2]).select([named], [], budgets, timed=True if "--timed" in words else None)
+    cells = [cell.config for cell in plan(suite)]
+    assert any((config["pass"], config["model"]) == (lacks, model) for config in cells)
 
 
 @pytest.mark.parametrize(("solver", "grid"), [("dpmpp-2m", "karras"), ("heun", "time_uniform"), ("unipc-3", "logsnr")])
