@@ -55,7 +55,7 @@
   }
   function limits(panel) {  // of the axis of values, where some lie above its end
     const known = shown(panel, "value"), high = Math.log10(panel.ceiling), low = Math.min(Math.log10(Math.min(...known)), high - 1);
-    return known.includes(panel.ceiling) ? { range: [low - 0.05 * (high - low), high + 0.15 * (high - low)] } : {};
+    return known.includes(panel.ceiling) ? { range: [low - 0.05 * (high - low), high + 0.2] } : {};
   }
   function draw(box) {
     const { panels, quality, cost, plot } = box, panel = panels[quality.value];
