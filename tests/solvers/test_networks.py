@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from scorebench.bench import references
-from scorebench.reference_models.addresses import load_model
+from scorebench.bench.entries import ModelEntry
+from scorebench.bench.suite import load_suite
+from scorebench.reference_models.addresses import load_model, shipped
 from scorebench.reference_models.network import NetworkModel
 from scorebench.solvers.drive import solve
 from scorebench.solvers.facts import SOLVERS
@@ -15,6 +17,7 @@ from scorebench.solvers.grids import make_grid
 from scorebench.solvers.registry import find
 
 NETWORKS = ["digits-vp", "digits-ve"]
+NETWORKS_OF_STANDARD = [m for m in load_suite("standard").models if m.address.partition("?")[0] in shipped()]
 FIXED_ODE = sorted(info.id for info in SOLVERS.values() if info.kind == "ode" and not info.adaptive)
 SAMPLES = 48
 
@@ -56,6 +59,17 @@ def test_committed_references_belong_to_the_weights_and_are_certain(name: str) -
         assert len(file["solution"]) == 512 and len(file["log_p"]) == 32
         assert np.median(file["solution_uncertainty"]) < 1e-5 and np.quantile(file["solution_uncertainty"], 0.9) < 1e-4
         assert file["log_p_uncertainty"].max() < 0.01  # nats, of 64 dimensions: 2e-4 bits/dim
+
+
+@pytest.mark.parametrize("entry", NETWORKS_OF_STANDARD, ids=lambda entry: str(entry.address))
+def test_the_suite_standard_finds_the_references_of_its_networks_committed(entry: ModelEntry) -> None:
+    """Each takes many minutes of a core, and none is computed where the suite runs."""
+    model = load_model(entry.address)
+    assert isinstance(model, NetworkModel)
+    with np.load(references.committed(entry.address), allow_pickle=False) as file:
+        assert str(file["digest"]) == model.digest
+        assert len(file["solution"]) >= entry.n
+        assert np.median(file["solution_uncertainty"]) < 1e-5 and np.quantile(file["solution_uncertainty"], 0.9) < 1e-4
 
 
 @pytest.mark.parametrize("name", NETWORKS)
