@@ -99,10 +99,9 @@ history: .venv/.installed ## run the asv suites on BASE=COMMIT and HEAD, in turn
 scale: .venv/.installed ## write the report of 20,000 synthetic rows, and say how long it took and how much memory
 	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.reports.scale
 
-nightly: lint test certificates mutants guide ## all checks, then the standard suite in results/local, its report and what differs from its baseline
+nightly: lint test certificates mutants guide ## all checks, then the standard suite and its report in results/local
 	$(BIN)/scorebench run standard
 	$(BIN)/scorebench report --out results/local/report
-	$(BIN)/scorebench compare results/baseline/standard.csv results/local --level cells --level counts --level golden
 
 clean: ## remove the demo, asv's environments and all caches, but not .venv or results/local
 	rm -rf $(DEMO) .asv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks dist build
