@@ -114,6 +114,8 @@ def measured(results: Results, question: Question) -> tuple[str, str, pd.DataFra
     """The measure, its field and the rows that a question is about, with `ms` where they were timed."""
     if question.by not in MEASURES:
         raise unknown("measure", question.by, MEASURES)
+    if question.limit == "ms" and question.by not in CLOCKS:
+        raise UsageError(f"{question.by} is not timed: give --nfe or --quality, or ask by {', '.join(CLOCKS)}")
     metric, models = MEASURES[question.by], [str(model) for model in results.frame["model"].unique()]
     found = [
         (measure, field, rows) for model, measure, field, rows in results.principal(metric) if model == question.model
@@ -132,8 +134,6 @@ def measured(results: Results, question: Question) -> tuple[str, str, pd.DataFra
 
 def timed(results: Results, question: Question, rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with their milliseconds: those alone that have some where milliseconds are what counts."""
-    if question.limit == "ms" and question.by not in CLOCKS:
-        raise UsageError(f"{question.by} is not timed: give --nfe or --quality, or ask by {', '.join(CLOCKS)}")
     clocks = [
         found
         for model, _, _, found in results.principal(CLOCKS.get(question.by, ""))

@@ -55,8 +55,8 @@ def data(results: Results) -> dict[str, list[Json]]:
             floor = rows["floor"].dropna()
             edge = float(floor.iloc[0]) if len(floor) else None
             told = {"floor_is": "uncertainty of the reference" if metric in PAIRED else "real against real data"}
-            limit = {"ceiling": CEILING.get(metric)}
-            mine.append(panel(heading(measure), words, rows, failed, edge) | told | limit)
+            told |= {"ceiling": CEILING.get(metric)}
+            mine.append(panel(heading(measure), words, rows, failed, edge) | told)
     return panels
 
 

@@ -26,7 +26,7 @@ QUALITY = {
 TITLES = {"error_median": "median error", "likelihood_error": "likelihood error"}
 CEILING = {  # where axes end: some solvers come to 1e12 with few steps
     "likelihood_error": 3.0,  # bits/dim: about what there is to know
-    "round_trip_error": 2.0,  # half the range of the data: nothing of the image is left
+    "round_trip_error": 2.0,  # from black to white in every pixel: nothing of the image is left
 }
 BANDS = 8  # strong lines up to which each has the band of its intervals
 CROWD = 24  # names beside a figure; where there are more, those never best are grey and have none

@@ -96,6 +96,7 @@ def test_a_distance_lets_stochastic_solvers_in_unless_they_are_left_out(full_sto
         ),
         ("nfe", 10, {"model": "gmm-2d", "by": "likelihood"}, "the store has no likelihood of gmm-2d: measure it"),
         ("nfe", 10, {"by": "fud"}, "did you mean fid"),
+        ("ms", 10, {"by": "round-trip"}, "round-trip is not timed: give --nfe or --quality"),
     ],
 )
 def test_what_cannot_be_answered_says_what_could(
