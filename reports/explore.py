@@ -54,7 +54,7 @@ def data(results: Results) -> dict[str, list[Json]]:
             failed = failures(results, model, field, str(rows["pass"].iloc[0]))
             floor = rows["floor"].dropna()
             edge = float(floor.iloc[0]) if len(floor) else None
-            told = {"floor_is": "uncertainty of the reference" if metric in PAIRED else "real against real data"}
+            told: Json = {"floor_is": "uncertainty of the reference" if metric in PAIRED else "real against real data"}
             told |= {"ceiling": CEILING.get(metric)}
             mine.append(panel(heading(measure), words, rows, failed, edge) | told)
     return panels
