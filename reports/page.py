@@ -181,7 +181,7 @@ def across_models(report: Report, metric: str) -> dict[str, Any]:
         return {}
     return {
         "words": across.METRICS[metric],
-        "pictures": pictured(report, f"profiles-{slug(metric)}.png"),
+        "pictures": [p for kind in ("winners", "profiles") for p in pictured(report, f"{kind}-{slug(metric)}.png")],
         "table": across.table(problems, found),
     }
 

@@ -9,12 +9,12 @@ from pandas import DataFrame
 from scorebench.bench.store import write_whole
 from scorebench.reference_models.errors import UsageError
 
-from . import across, attribution, history, tables, timings
+from . import across, attribution, history, tables, timings, winners
 from .drawing import Drawn, aside, draw
 from .duels import duels
 from .figures import Picture, all_pictures
 from .markdown import markdown
-from .page import Report, empty, html
+from .page import Report, empty, html, principal
 from .results import Empty, Results, load
 from .verdicts import Contest, Verdict, best_at_each_time, contests, verdict
 from .wording import slug
@@ -48,7 +48,13 @@ def contents(store: Path, printed: bool = False) -> dict[str, bytes]:
     judged = list(zip(compared, calls, strict=True))
 
     def drawn() -> list[Drawn]:
-        pictures = *all_pictures(results, calls, times), *profiles(results, judged), *speeds(), *benchmarks()
+        pictures = (
+            *all_pictures(results, calls, times),
+            *at_a_glance(results, judged),
+            *profiles(results, judged),
+            *speeds(),
+            *benchmarks(),
+        )
         return [draw(picture, printed) for picture in pictures]
 
     report = Report(results, calls, times, aside(drawn), judged)
@@ -82,6 +88,17 @@ def speeds() -> Iterator[Picture]:
     if len(rows):
         told = "Beside other libraries: speed", timings.caption(rows), timings.ALT
         yield Picture("", timings.PICTURE, *told, timings.chart(rows))
+
+
+def at_a_glance(results: Results, judged: Sequence[tuple[Contest, Verdict]]) -> Iterator[Picture]:
+    """Who is best on each model at each budget, of each measure that decides budgets of several models."""
+    largest = principal(results, [v for _, v in judged])
+    for metric, words in across.METRICS.items():
+        found = winners.board(judged, largest, metric)
+        if len({model for model, _ in found}) > 1:
+            told = f"Across models: the best at each budget by {words}", winners.caption(found)
+            figure = winners.chart(metric, found)
+            yield Picture("", f"winners-{slug(metric)}.png", *told, winners.alt(metric, found), figure)
 
 
 def profiles(results: Results, judged: Sequence[tuple[Contest, Verdict]]) -> Iterator[Picture]:

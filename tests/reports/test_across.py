@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from scorebench.reports import across, certified, robustness
+from scorebench.reports import across, certified, robustness, winners
+from scorebench.reports.page import principal
 from scorebench.reports.results import load
 from scorebench.reports.verdicts import contests, verdict
 
@@ -37,6 +38,26 @@ def test_wins_ties_failures_and_factors_are_counted_over_models_and_budgets(buil
     headings, rows = across.table(problems, found)
     assert dict(zip(headings, rows[2], strict=True))["entered"] == "1 of 3"
     assert "exp-ab2 is best or ties with the best in 3" in across.caption(problems, found)
+
+
+def test_the_winners_are_seen_at_a_glance_at_the_budgets_of_most_models(build, errors):
+    made = build()
+    for model in ("one", "two", "three"):
+        for solver, factor in (("exp-ab2", 1.0), ("heun", 1.0 if model == "two" else 1.5), ("ddim", 3.0)):
+            made.errors(model, solver, 10, errors * factor)
+    made.errors("one", "heun", 20, errors)
+    everything = judged(load(made.finish()))
+    found = winners.board(everything, principal(load(made.finish()), [v for _, v in everything]), "error_median")
+    assert {place: (v.best, v.ties) for place, (v, _) in found.items()} == {
+        ("one", 10.0): ("exp-ab2", ()), ("two", 10.0): ("exp-ab2", ("heun",)), ("three", 10.0): ("exp-ab2", ())
+    }  # fmt: skip
+    told = winners.caption(found)
+    assert "strong where nobody does, in 2 of 3" in told
+    assert told.endswith("Best or tied with the best on most models: at 10 calls exp-ab2 (3 of 3).")
+    (ax,) = winners.chart("error_median", found).axes
+    drawn = [text.get_text() for text in ax.texts]
+    assert drawn[::2] == ["exp-ab2"] * 3 and sum(text.endswith("·  1 tie") for text in drawn) == 1
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == list(dict.fromkeys(m for m, _ in found))
 
 
 SCATTER = np.sin(np.arange(20.0))  # of the replicates: common to all, so that differences have next to no interval
