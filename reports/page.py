@@ -138,6 +138,7 @@ def context(report: Report) -> dict[str, Any]:
         "smaller": len(report.calls) > len(principal(results, report.calls)),
         "troubles": tables.troubles(results).to_dict("records"),
         "references": bibliography(results),
+        "glance": [p for metric in across.METRICS for p in pictured(report, f"winners-{slug(metric)}.png")],
         "across": [part for metric in across.METRICS if (part := across_models(report, metric))],
         "history": pictured(report, "history.png"),
         "timings": pictured(report, timings.PICTURE),
@@ -181,7 +182,7 @@ def across_models(report: Report, metric: str) -> dict[str, Any]:
         return {}
     return {
         "words": across.METRICS[metric],
-        "pictures": [p for kind in ("winners", "profiles") for p in pictured(report, f"{kind}-{slug(metric)}.png")],
+        "pictures": pictured(report, f"profiles-{slug(metric)}.png"),
         "table": across.table(problems, found),
     }
 

@@ -96,7 +96,7 @@ def at_a_glance(results: Results, judged: Sequence[tuple[Contest, Verdict]]) -> 
     for metric, words in across.METRICS.items():
         found = winners.board(judged, largest, metric)
         if len({model for model, _ in found}) > 1:
-            told = f"Across models: the best at each budget by {words}", winners.caption(found)
+            told = f"The best at each budget by {words}", winners.caption(found)
             figure = winners.chart(metric, found)
             yield Picture("", f"winners-{slug(metric)}.png", *told, winners.alt(metric, found), figure)
 

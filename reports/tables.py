@@ -19,15 +19,17 @@ ORIGIN = "cell model_digest device threads machine commit package_version torch_
 def summary(results: Results) -> pd.DataFrame:
     """One row per cell: what it is, what it spent, each measure with its interval and floor, its origin."""
     cells = results.frame.drop_duplicates("cell").set_index("cell", drop=False)
-    wide = cells[CELL].copy()
+    found: dict[str, pd.Series[float]] = {}
     for measure, rows in ((str(m), rows) for m, rows in results.frame.groupby("measure", sort=False)):
         if not measure:
             continue
         rows = rows.set_index("cell")
         for part, suffix in (("value", ""), ("low", " low"), ("high", " high"), ("floor", " floor")):
             if rows[part].notna().any():
-                wide[f"{measure}{suffix}"] = rows[part]
-    return pd.concat([wide, cells[ORIGIN]], axis=1).reset_index(drop=True)
+                found[f"{measure}{suffix}"] = rows[part]
+    return pd.concat([cells[CELL], pd.DataFrame(found, index=cells.index), cells[ORIGIN]], axis=1).reset_index(
+        drop=True
+    )
 
 
 def best(verdicts: Sequence[Verdict]) -> pd.DataFrame:

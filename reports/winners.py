@@ -80,7 +80,7 @@ def field(ax: Axes, column: int, row: int, width: float, v: Verdict, solver: str
     strength = SURE if v.best and not v.ties else TIED
     tint = to_rgba(colour(solver), strength) if v.best else "none"
     ax.add_patch(Rectangle((column + 0.02, row + 0.05), 0.96, 0.9, facecolor=tint, edgecolor="none"))
-    size = min(8.5, width / (0.6 * max(len(v.best), 1)))
+    size = min(8.5, width / (0.68 * max(len(v.best), 1)))
     middle: dict[str, Any] = {"ha": "center", "va": "center", "color": INK}
     if not v.best:
         ax.text(column + 0.5, row + 0.5, "below the floor", fontsize=8, **middle)
