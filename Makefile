@@ -4,12 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 DEMO := results/demo
-BASELINE := results/baseline/quick.csv
+LOCAL := results/local
+BASELINES := results/baseline
 SITE := OMP_NUM_THREADS=1 $(BIN)/sphinx-build -W --keep-going -E -q -d build/doctrees docs build/docs
 ASV := cd .asv/quick && HOME="$$PWD" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 ../../$(BIN)/asv
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench baseline certificates peers mutants coverage trials verdicts timings history scale docs guide nightly clean
+.PHONY: help demo test lint format bench baseline standard certificates peers mutants coverage trials verdicts timings history scale docs guide nightly clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -47,10 +48,21 @@ bench: .venv/.installed ## check the asv suites and call each benchmark once, re
 	$(ASV) run -E existing:$(CURDIR)/$(BIN)/python --quick --dry-run --show-stderr \
 		| grep -v -E 'For parameters:|asv: skipped:|^ *$$'
 
-# The first baseline is compared with itself.
+# A first baseline is compared with itself.
+define keep_baseline
+$(BIN)/scorebench compare $(firstword $(wildcard $(BASELINES)/$(1)) $(2)) $(2) --update-baseline $(BASELINES)/$(1) --reason "$(REASON)"
+endef
+
 baseline: demo ## commit the demo's tables, rows (with REASON="why they change") and the README's picture to results/baseline
-	cp $(DEMO)/report/{best.csv,summary.csv,error-nfe-digits-vp.png} results/baseline/
-	$(BIN)/scorebench compare $(firstword $(wildcard $(BASELINE)) $(DEMO)) $(DEMO) --update-baseline $(BASELINE) --reason "$(REASON)"
+	cp $(DEMO)/report/{best.csv,summary.csv,error-nfe-digits-vp.png} $(BASELINES)
+	$(call keep_baseline,quick.csv,$(DEMO))
+
+standard: .venv/.installed ## the same of the standard suite in results/local but for its times, which takes hours
+	$(BIN)/scorebench run standard --untimed
+	$(BIN)/scorebench report --out $(LOCAL)/report
+	cp $(LOCAL)/report/best.csv $(BASELINES)/standard-best.csv
+	cp $(LOCAL)/report/winners-{error-median,fid}.png $(BASELINES)
+	$(call keep_baseline,standard.csv.gz,$(LOCAL))
 
 certificates: .venv/.installed ## certify every registered solver, and commit the table
 	$(BIN)/scorebench certify --all --table results/certificates.csv
@@ -99,9 +111,10 @@ history: .venv/.installed ## run the asv suites on BASE=COMMIT and HEAD, in turn
 scale: .venv/.installed ## write the report of 20,000 synthetic rows, and say how long it took and how much memory
 	OMP_NUM_THREADS=1 $(BIN)/python -m scorebench.reports.scale
 
-nightly: lint test certificates mutants guide ## all checks, then the standard suite and its report in results/local
+nightly: lint test certificates mutants guide ## all checks, then the standard suite in results/local, its report and what differs from its baseline
 	$(BIN)/scorebench run standard
-	$(BIN)/scorebench report --out results/local/report
+	$(BIN)/scorebench report --out $(LOCAL)/report
+	$(BIN)/scorebench compare $(BASELINES)/standard.csv.gz $(LOCAL) --level cells --level counts --level golden
 
 clean: ## remove the demo, asv's environments and all caches, but not .venv or results/local
 	rm -rf $(DEMO) .asv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks dist build

@@ -24,7 +24,7 @@ REVISIONS = Path("results/local/revisions")
 
 @app.command()
 def compare(
-    base: Annotated[str, typer.Argument(help="A store, a .csv of rows, or a git revision.")],
+    base: Annotated[str, typer.Argument(help="A store, a .csv or .csv.gz of rows, or a git revision.")],
     new: Annotated[str, typer.Argument(help="Likewise; '.' is the checkout as it stands.")],
     level: Annotated[list[str], typer.Option(help="Only cells, counts, golden, quality or time; repeatable.")] = [],
     partial: Annotated[bool, typer.Option(help="NEW measures only a part of BASE.")] = False,
@@ -35,7 +35,7 @@ def compare(
     format: Annotated[Literal["table", "markdown", "json"], typer.Option(help="What is printed.")] = "table",
     out: Annotated[Path | None, typer.Option(help="A folder for comparison.md and comparison.json.")] = None,
     update_baseline: Annotated[
-        Path | None, typer.Option(help="Write NEW's rows to this .csv, as the next base; needs --reason.")
+        Path | None, typer.Option(help="Write NEW's rows to this .csv or .csv.gz, as the next base; needs --reason.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why the baseline changes; it stands in the file.")] = "",
 ) -> int:
@@ -45,10 +45,10 @@ def compare(
     """
     from scorebench.reports.compare.comparison import compare as compared
     from scorebench.reports.compare.comparison import markdown, to_json
-    from scorebench.reports.compare.side import write
+    from scorebench.reports.compare.side import TABLES, write
 
-    if update_baseline is not None and (not reason.strip() or update_baseline.suffix != ".csv"):
-        raise UsageError(f"--update-baseline {update_baseline}: name a .csv, and say why with --reason TEXT")
+    if update_baseline is not None and (not reason.strip() or not update_baseline.name.endswith(TABLES)):
+        raise UsageError(f"--update-baseline {update_baseline}: name a .csv or .csv.gz, and say why with --reason TEXT")
     sides = Sides((base, new), suite, {"--model": model, "--solver": solver, "--budget": budget})
     was, now = sides.read()
     comparison = sides.retimed(compared(was, now, level, partial))
@@ -76,14 +76,14 @@ class Sides:
 
     def read(self) -> "list[Side]":
         """Their rows; UsageError for a name that is neither store, table nor revision."""
-        from scorebench.reports.compare.side import is_store, read
+        from scorebench.reports.compare.side import TABLES, is_store, read
 
         arguments = [
             part for option, values in self.narrowed.items() for value in values for part in (option, str(value))
         ]
         stores = []
         for name in self.names:
-            if name.endswith(".csv") or is_store(name):
+            if name.endswith(TABLES) or is_store(name):
                 stores.append(name)
             elif (found := _revision(name)) is not None:
                 self.revisions.append(found)

@@ -14,7 +14,7 @@ from .drawing import Drawn, aside, draw
 from .duels import duels
 from .figures import Picture, all_pictures
 from .markdown import markdown
-from .page import Report, empty, html, principal
+from .page import Report, empty, html
 from .results import Empty, Results, load
 from .verdicts import Contest, Verdict, best_at_each_time, contests, verdict
 from .wording import slug
@@ -92,9 +92,8 @@ def speeds() -> Iterator[Picture]:
 
 def at_a_glance(results: Results, judged: Sequence[tuple[Contest, Verdict]]) -> Iterator[Picture]:
     """Who is best on each model at each budget, of each measure that decides budgets of several models."""
-    largest = principal(results, [v for _, v in judged])
     for metric, words in across.METRICS.items():
-        found = winners.board(judged, largest, metric)
+        found = winners.board(results, judged, metric)
         if len({model for model, _ in found}) > 1:
             told = f"The best at each budget by {words}", winners.caption(found)
             figure = winners.chart(metric, found)

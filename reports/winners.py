@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from .across import METRICS
+from .results import Results
 from .style import INK, colour, use_style
 from .verdicts import Contest, Verdict
 from .wording import count, names, number
@@ -20,9 +21,9 @@ SURE, TIED = 0.42, 0.14  # how strong a solver's colour is where nothing ties wi
 Board = dict[tuple[str, float], tuple[Verdict, str]]  # by model and budget: the verdict, and the id of who is best
 
 
-def board(judged: Sequence[tuple[Contest, Verdict]], principal: Sequence[Verdict], metric: str) -> Board:
+def board(results: Results, judged: Sequence[tuple[Contest, Verdict]], metric: str) -> Board:
     """The verdicts of a measure's largest comparisons, at the budgets at which at least half of the models were measured."""
-    wanted = {(v.model, v.measure, v.field) for v in principal if v.metric == metric}
+    wanted = {(model, measure, field) for model, measure, field, _ in results.principal(metric)}
     found: Board = {}
     for contest, v in judged:
         if (v.model, v.measure, v.field) in wanted:

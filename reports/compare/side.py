@@ -1,6 +1,8 @@
 """One side of a comparison: the rows of a store, or of a table that was written from one."""
 
+import gzip
 import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,7 @@ DEFAULTS = {
     "model_digest": "",
 }  # fmt: skip
 NEEDED = ("model", "solver", "metric", "value")
+TABLES = (".csv", ".csv.gz")
 NUMBERS = ("budget", "value", "low", "high", *COUNTS)
 
 
@@ -35,9 +38,9 @@ class Side:
 
 
 def read(name: str) -> Side:
-    """A store's folder, or a table of rows (*.csv); UsageError when it is neither."""
+    """A store's folder, or a table of rows (*.csv, *.csv.gz); UsageError when it is neither."""
     path = Path(name)
-    if path.suffix == ".csv" and path.is_file():
+    if name.endswith(TABLES) and path.is_file():
         return Side(name, tidy(_table(path)), {})
     results = load(path)
     return Side(name, results.frame, results.arrays)
@@ -47,8 +50,8 @@ def _table(path: Path) -> pd.DataFrame:
     """Rows as they were written; what a table of one's own leaves out is filled in."""
     try:
         head = heading(path)
-        rows = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8").split("\n", len(head))[len(head)]))
-    except (OSError, ValueError) as error:
+        rows = pd.read_csv(io.StringIO(_text(path).split("\n", len(head))[len(head)]))
+    except (OSError, ValueError, EOFError, zlib.error) as error:
         raise UsageError(f"table {path}: {' '.join(str(error).split())}") from None
     for column in NEEDED:
         if column not in rows:
@@ -69,8 +72,13 @@ def _table(path: Path) -> pd.DataFrame:
 
 def heading(path: Path) -> list[str]:
     """The lines that begin a table with a # : why it is as it is."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = _text(path).split("\n")
     return lines[: next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))]
+
+
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
 
 
 def write(side: Side, path: Path, reason: str, day: str) -> None:
@@ -78,8 +86,9 @@ def write(side: Side, path: Path, reason: str, day: str) -> None:
     rows = side.rows.reindex(columns=COLUMNS).sort_values([*ROW, "seed_block"], kind="stable", na_position="first")
     lines = [*(heading(path) if path.is_file() else []), f"# {day}: {' '.join(reason.split())}"]
     text = rows.to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    content = ("\n".join(lines) + "\n" + text).encode()
     try:
-        write_whole(path, ("\n".join(lines) + "\n" + text).encode())
+        write_whole(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from None
 

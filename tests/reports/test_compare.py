@@ -179,12 +179,22 @@ def test_what_is_missing_is_a_regression_unless_the_new_side_is_a_part(tmp_path:
     assert found(base, side(tmp_path, status="failed")) == {("cells", "regression", "heun")}
 
 
-def test_a_baseline_is_written_with_its_reasons_and_read_back(tmp_path: Path) -> None:
-    path, base = tmp_path / "base.csv", side(tmp_path)
+@pytest.mark.parametrize("name", ["base.csv", "base.csv.gz"])
+def test_a_baseline_is_written_with_its_reasons_and_read_back(tmp_path: Path, name: str) -> None:
+    path, base = tmp_path / name, side(tmp_path)
     write(base, path, "first\nfigures", "2026-01-02")
     write(base, path, "again", "2026-01-03")
     assert heading(path) == ["# 2026-01-02: first figures", "# 2026-01-03: again"]
     assert compare(base, read(str(path))).findings == []
+
+
+def test_a_compressed_baseline_that_was_cut_or_is_none_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "base.csv.gz"
+    write(side(tmp_path), path, "first", "2026-01-02")
+    for content in (path.read_bytes()[:-20], b"model,solver,metric,value\n"):
+        path.write_bytes(content)
+        with pytest.raises(UsageError, match=r"^table .*base\.csv\.gz: "):
+            read(str(path))
 
 
 def test_a_model_of_other_weights_is_compared_by_counts_alone(tmp_path: Path) -> None:
