@@ -38,7 +38,7 @@ class Side:
 
 
 def read(name: str) -> Side:
-    """A store's folder, or a table of rows (*.csv, *.csv.gz); UsageError when it is neither."""
+    """A store's folder, or a table of rows (.csv or .csv.gz); UsageError when it is neither."""
     path = Path(name)
     if name.endswith(TABLES) and path.is_file():
         return Side(name, tidy(_table(path)), {})
